@@ -1,0 +1,288 @@
+// runtime: one Lua state on one uv loop, with its tasks, timers and turns.
+#include "core/runtime.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+static const char runtime_key;
+static const double grace_seconds = 5;
+
+struct runtime *runtime_of(lua_State *L) {
+    lua_pushlightuserdata(L, (void *)&runtime_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    struct runtime *rt = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return rt;
+}
+
+static void run_deferred(struct runtime *rt) {
+    while (rt->deferred_first) {
+        struct defer *d = rt->deferred_first;
+        rt->deferred_first = d->next;
+        if (!d->next) {
+            rt->deferred_last = &rt->deferred_first;
+        }
+        d->is_queued = false;
+        d->fn(d);
+    }
+}
+
+static void set_idle(struct runtime *rt, bool on);
+
+// turn drains the run queue and then does what was deferred. Chains of
+// wake-ups are followed for a while before the loop polls again, so that
+// tasks that hand values to each other don't pay a poll for each.
+static void turn(struct runtime *rt) {
+    const int passes = 64;
+    if (rt->is_turning) {
+        return;
+    }
+    rt->is_turning = true;
+    bool is_more = true;
+    for (int i = 0; is_more && i < passes; i++) {
+        is_more = task_run_queue(rt);
+        run_deferred(rt);
+        is_more = rt->ready_first != NULL;
+    }
+    set_idle(rt, is_more);
+    rt->is_turning = false;
+}
+
+static void on_prepare(uv_prepare_t *h) {
+    turn(h->data);
+}
+
+static void on_check(uv_check_t *h) {
+    turn(h->data);
+}
+
+static void on_idle(uv_idle_t *h) {
+    (void)h; // its being active is what counts
+}
+
+static void set_idle(struct runtime *rt, bool on) {
+    if (on == rt->is_idle_active) {
+        return;
+    }
+    rt->is_idle_active = on;
+    if (on) {
+        uv_idle_start(&rt->idle, on_idle);
+    } else {
+        uv_idle_stop(&rt->idle);
+    }
+}
+
+void runtime_wakeup(struct runtime *rt) {
+    set_idle(rt, true);
+}
+
+void runtime_defer(struct runtime *rt, struct defer *d) {
+    if (d->is_queued) {
+        return;
+    }
+    d->is_queued = true;
+    d->next = NULL;
+    *rt->deferred_last = d;
+    rt->deferred_last = &d->next;
+    if (!rt->is_turning) {
+        set_idle(rt, true);
+    }
+}
+
+void runtime_undefer(struct runtime *rt, struct defer *d) {
+    if (!d->is_queued) {
+        return;
+    }
+    struct defer **at = &rt->deferred_first;
+    while (*at != d) {
+        at = &(*at)->next;
+    }
+    *at = d->next;
+    if (!*at) {
+        rt->deferred_last = at;
+    }
+    d->is_queued = false;
+}
+
+void runtime_add(struct runtime *rt, struct resource *r) {
+    list_append(&rt->resources, &r->link);
+}
+
+void runtime_remove(struct resource *r) {
+    list_remove(&r->link);
+}
+
+static int on_panic(lua_State *L) {
+    const char *text = lua_tostring(L, -1);
+    struct runtime *rt = runtime_of(L);
+    log_write(&rt->log, LOG_ERROR, "unprotected error: %s",
+              text ? text : "(not a string)");
+    abort();
+}
+
+static void on_report(struct defer *d) {
+    struct runtime *rt =
+        (struct runtime *)(void *)((char *)d - offsetof(struct runtime, report));
+    task_report_failures(rt, false);
+}
+
+struct runtime *runtime_new(uv_loop_t *loop) {
+    struct runtime *rt = xcalloc(1, sizeof *rt);
+    rt->loop = loop;
+    log_init(&rt->log);
+    rt->ready_last = &rt->ready_first;
+    rt->deferred_last = &rt->deferred_first;
+    list_init(&rt->tasks);
+    list_init(&rt->failures);
+    rt->report.fn = on_report;
+    list_init(&rt->resources);
+    timers_init(&rt->timers, loop);
+    uv_prepare_init(loop, &rt->prepare);
+    uv_check_init(loop, &rt->check);
+    uv_idle_init(loop, &rt->idle);
+    rt->prepare.data = rt->check.data = rt->idle.data = rt;
+    uv_prepare_start(&rt->prepare, on_prepare);
+    uv_check_start(&rt->check, on_check);
+    uv_unref((uv_handle_t *)&rt->prepare);
+    uv_unref((uv_handle_t *)&rt->check);
+
+    rt->L = luaL_newstate();
+    if (!rt->L) {
+        abort();
+    }
+    lua_atpanic(rt->L, on_panic);
+    lua_pushlightuserdata(rt->L, (void *)&runtime_key);
+    lua_pushlightuserdata(rt->L, rt);
+    lua_rawset(rt->L, LUA_REGISTRYINDEX);
+    luaL_openlibs(rt->L);
+    return rt;
+}
+
+static void report_stuck(struct runtime *rt) {
+    log_write(&rt->log, LOG_ERROR,
+              "%u task(s) wait for something that nobody will do:", rt->live);
+    for (struct list *n = rt->tasks.next; n != &rt->tasks; n = n->next) {
+        struct task *t = list_entry(n, struct task, all);
+        char site[128];
+        task_spawn_site(t, site, sizeof site);
+        luaL_traceback(rt->L, t->L, NULL, 0);
+        log_write(&rt->log, LOG_ERROR, "spawned at %s\n%s", site,
+                  lua_tostring(rt->L, -1));
+        lua_pop(rt->L, 1);
+    }
+}
+
+static void cancel_tasks(struct runtime *rt) {
+    for (struct list *n = rt->tasks.next; n != &rt->tasks; n = n->next) {
+        task_cancel(list_entry(n, struct task, all));
+    }
+}
+
+// The end comes in phases: 1, servers finish what they have (they remove
+// themselves when they are done); 2, tasks are cancelled and unwind; 3, the
+// loop is left. A phase that takes too long is cut short.
+static void next_phase(struct runtime *rt) {
+    rt->stop_phase++;
+    timer_stop(&rt->timers, &rt->grace);
+    if (rt->stop_phase == 2) {
+        cancel_tasks(rt);
+    }
+    if (rt->stop_phase == 3) {
+        uv_stop(rt->loop);
+        return;
+    }
+    timer_start(&rt->timers, &rt->grace, timer_after(grace_seconds));
+}
+
+static void on_grace(struct timer *t) {
+    next_phase(
+        (struct runtime *)((char *)t - offsetof(struct runtime, grace)));
+}
+
+void runtime_stop(struct runtime *rt, int exit_status) {
+    if (rt->is_stopping) {
+        return;
+    }
+    rt->is_stopping = true;
+    rt->exit_status = exit_status;
+    timer_init(&rt->grace, on_grace);
+    struct list *next;
+    for (struct list *n = rt->resources.next; n != &rt->resources; n = next) {
+        next = n->next;
+        struct resource *r = list_entry(n, struct resource, link);
+        if (r->stop) {
+            r->stop(r);
+        }
+    }
+    next_phase(rt);
+}
+
+static bool has_server(struct runtime *rt) {
+    for (struct list *n = rt->resources.next; n != &rt->resources;
+         n = n->next) {
+        if (list_entry(n, struct resource, link)->stop) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int runtime_run(struct runtime *rt) {
+    for (;;) {
+        turn(rt);
+        if (rt->is_stopping) {
+            if (rt->stop_phase == 1 && !has_server(rt)) {
+                next_phase(rt);
+            }
+            if (rt->stop_phase == 2 && rt->live == 0) {
+                next_phase(rt);
+            }
+            if (rt->stop_phase == 3) {
+                return rt->exit_status;
+            }
+        } else if (!uv_loop_alive(rt->loop)) {
+            if (rt->live == 0) {
+                return rt->exit_status;
+            }
+            report_stuck(rt);
+            runtime_stop(rt, 1);
+        }
+        uv_run(rt->loop, UV_RUN_ONCE);
+    }
+}
+
+static void on_walk(uv_handle_t *h, void *arg) {
+    struct runtime *rt = arg;
+    bool is_own = h == (uv_handle_t *)&rt->prepare ||
+                  h == (uv_handle_t *)&rt->check ||
+                  h == (uv_handle_t *)&rt->idle ||
+                  h == (uv_handle_t *)&rt->timers.uv;
+    if (!is_own && !uv_is_closing(h)) {
+        uv_close(h, NULL);
+    }
+}
+
+void runtime_free(struct runtime *rt) {
+    while (!list_is_empty(&rt->resources)) {
+        struct resource *r = list_entry(rt->resources.next, struct resource, link);
+        runtime_remove(r);
+        r->close(r);
+    }
+    // luv's handles have to be closed while there is a Lua state
+    uv_walk(rt->loop, on_walk, rt);
+    uv_run(rt->loop, UV_RUN_DEFAULT);
+    lua_gc(rt->L, LUA_GCCOLLECT, 0);
+    task_report_failures(rt, true);
+    lua_close(rt->L);
+    task_free_rest(rt);
+    timers_close(&rt->timers);
+    uv_close((uv_handle_t *)&rt->prepare, NULL);
+    uv_close((uv_handle_t *)&rt->check, NULL);
+    uv_close((uv_handle_t *)&rt->idle, NULL);
+    uv_run(rt->loop, UV_RUN_DEFAULT);
+    free(rt->free_coroutines);
+    free(rt);
+}

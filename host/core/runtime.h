@@ -1,0 +1,88 @@
+// runtime: one Lua state on one uv loop, with its tasks, timers and turns.
+//
+// A turn: the loop's callbacks queue wake-ups; then (before it polls again)
+// the run queue is drained, and what the turn deferred is done: group commits
+// are built, buffers are written.
+#ifndef NEAP_CORE_RUNTIME_H
+#define NEAP_CORE_RUNTIME_H
+
+#include <lua.h>
+#include <uv.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "core/task.h"
+#include "core/timer.h"
+
+// A deferred call: done once at the end of the turn. Embedded in its owner.
+struct defer {
+    struct defer *next;
+    void (*fn)(struct defer *d);
+    bool is_queued;
+};
+
+// Something to be closed when the runtime is: listeners, clients, servers.
+// stop asks it to take no new work; close frees it.
+struct resource {
+    struct list link;
+    void (*stop)(struct resource *r);
+    void (*close)(struct resource *r);
+};
+
+struct runtime {
+    uv_loop_t *loop;
+    lua_State *L;
+    struct log log;
+    struct timers timers;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle; // active while tasks are ready, so that polls don't block
+    struct task *current;
+    struct task *ready_first, **ready_last;
+    struct coroutine *free_coroutines;
+    uint32_t free_count, free_cap;
+    struct defer *deferred_first, **deferred_last;
+    struct list tasks;
+    struct list failures; // tasks that failed and that nobody has joined
+    struct defer report;  // logs those whose handles are gone
+    struct list resources;
+    uint32_t live; // tasks that have not ended, background ones aside
+    uint64_t spawned, finished, failed;
+    bool is_idle_active;
+    bool is_stopping;
+    bool is_turning;
+    int exit_status;
+    struct timer grace;
+    int stop_phase;
+};
+
+// runtime_new creates a runtime on a loop that it does not own.
+struct runtime *runtime_new(uv_loop_t *loop);
+
+// runtime_run runs the loop until no task, server or timer is left. Returns
+// the exit status: 1 when tasks were left that nobody could wake.
+int runtime_run(struct runtime *rt);
+
+// runtime_stop begins an orderly end: servers stop accepting and finish
+// their requests, then tasks are cancelled, then the loop ends.
+void runtime_stop(struct runtime *rt, int exit_status);
+
+// runtime_free closes everything that is left and frees the runtime. It runs
+// the loop until the handles are closed.
+void runtime_free(struct runtime *rt);
+
+// runtime_of returns the runtime of a Lua state.
+struct runtime *runtime_of(lua_State *L);
+
+// runtime_defer calls d->fn once at the end of this turn.
+void runtime_defer(struct runtime *rt, struct defer *d);
+void runtime_undefer(struct runtime *rt, struct defer *d);
+
+// runtime_add and _remove keep the list of what must be closed.
+void runtime_add(struct runtime *rt, struct resource *r);
+void runtime_remove(struct resource *r);
+
+// runtime_wakeup makes the loop take a turn soon: a task became ready.
+void runtime_wakeup(struct runtime *rt);
+
+#endif

@@ -1,0 +1,509 @@
+// task: a coroutine that the host owns.
+#include "core/task.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "core/runtime.h"
+#include "core/sync.h"
+#include "lua/lua_error.h"
+
+const char task_fail_key, task_suspend_key;
+
+enum { pool_max = 4096 };
+
+static struct task *task_of(struct timer *t) {
+    return (struct task *)(void *)((char *)t - offsetof(struct task, timer));
+}
+
+static void push_fail(struct task *t) {
+    lua_pushlightuserdata(t->L, (void *)&task_fail_key);
+}
+
+static void enqueue(struct task *t) {
+    struct runtime *rt = t->rt;
+    t->state = TASK_READY;
+    t->next = NULL;
+    *rt->ready_last = t;
+    rt->ready_last = &t->next;
+    if (!rt->is_turning) {
+        runtime_wakeup(rt);
+    }
+}
+
+// -- waiting
+
+static struct scope *expired_scope(struct task *t) {
+    for (struct scope *s = t->scopes; s; s = s->outer) {
+        if (s->is_expired && s->shield >= t->shield) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+// push_interruption pushes onto L the error that ends t's waits, if one does.
+static bool push_interruption(struct task *t, lua_State *L) {
+    if (t->is_cancelled && t->shield == 0) {
+        lua_push_error(L, "cancelled", "the task was cancelled");
+        return true;
+    }
+    struct scope *s = expired_scope(t);
+    if (s) {
+        s->is_raised = true;
+        lua_push_error(L, "timeout", "not done within %g s", s->seconds);
+        return true;
+    }
+    return false;
+}
+
+void task_interrupt_check(lua_State *L, struct task *t) {
+    if (t->is_interrupted && push_interruption(t, L)) {
+        lua_error(L);
+    }
+}
+
+struct task *task_current(lua_State *L, struct runtime *rt) {
+    struct task *t = rt->current;
+    if (!t) {
+        lua_fail(L, "task.cannot_wait", "cannot wait outside a task");
+    }
+    if (!lua_isyieldable(L)) {
+        lua_fail(L, "task.cannot_wait",
+                 "cannot wait here: LuaJIT cannot suspend a call made by C "
+                 "(table.sort, string.gsub, string.format with __tostring, "
+                 "__gc, load with a function); wait before it and pass the "
+                 "values in");
+    }
+    task_interrupt_check(L, t);
+    return t;
+}
+
+uint32_t task_park(struct task *t, task_cancel_fn *cancel, void *ctx) {
+    t->state = TASK_WAITING;
+    t->cancel = cancel;
+    t->cancel_ctx = ctx;
+    return ++t->wait;
+}
+
+int task_yield(lua_State *L) {
+    lua_pushlightuserdata(L, (void *)&task_suspend_key);
+    return lua_yield(L, 1);
+}
+
+void task_wake(struct task *t, uint32_t wait, int count) {
+    if (!task_waits(t, wait)) {
+        lua_pop(t->L, count);
+        return;
+    }
+    t->value_count = count;
+    t->cancel = NULL;
+    enqueue(t);
+}
+
+void task_wake_error(struct task *t, uint32_t wait) {
+    push_fail(t);
+    lua_insert(t->L, -2);
+    task_wake(t, wait, 2);
+}
+
+void task_wake_interrupted(struct task *t) {
+    push_fail(t);
+    if (!push_interruption(t, t->L)) {
+        lua_push_error(t->L, "cancelled", "the wait was ended");
+    }
+    task_wake(t, t->wait, 2);
+}
+
+// interrupt ends the current wait, if there is one that may be ended.
+static void interrupt(struct task *t) {
+    t->is_interrupted = true;
+    if (t->state != TASK_WAITING ||
+        !((t->is_cancelled && t->shield == 0) || expired_scope(t))) {
+        return;
+    }
+    if (t->cancel && !t->cancel(t, t->cancel_ctx)) {
+        return;
+    }
+    task_wake_interrupted(t);
+}
+
+void task_unpark(struct task *t) {
+    if (t->state == TASK_WAITING) {
+        if (t->cancel) {
+            t->cancel(t, t->cancel_ctx);
+        }
+        t->cancel = NULL;
+        t->wait++;
+        t->state = TASK_RUNNING;
+    }
+}
+
+void task_cancel(struct task *t) {
+    if (!task_is_over(t) && !t->is_cancelled) {
+        t->is_cancelled = true;
+        interrupt(t);
+    }
+}
+
+static void on_sleep_due(struct timer *timer) {
+    struct task *t = task_of(timer);
+    task_wake(t, t->wait, 0);
+}
+
+static bool cancel_sleep(struct task *t, void *ctx) {
+    (void)ctx;
+    timer_stop(&t->rt->timers, &t->timer);
+    return true;
+}
+
+void task_sleep(struct task *t, double seconds) {
+    task_park(t, cancel_sleep, NULL);
+    if (seconds > 0) {
+        timer_start(&t->rt->timers, &t->timer, timer_after(seconds));
+    } else {
+        task_wake(t, t->wait, 0);
+    }
+}
+
+// -- deadlines
+
+static void on_scope_due(struct timer *timer) {
+    struct scope *s =
+        (struct scope *)(void *)((char *)timer - offsetof(struct scope, timer));
+    task_scope_expire(s);
+}
+
+void task_scope_expire(struct scope *s) {
+    s->is_expired = true;
+    if (s->task) {
+        interrupt(s->task);
+    }
+}
+
+void task_scope_open(struct task *t, struct scope *s, double seconds) {
+    *s = (struct scope){.task = t,
+                        .outer = t->scopes,
+                        .seconds = seconds,
+                        .shield = t->shield};
+    timer_init(&s->timer, on_scope_due);
+    if (seconds >= 0) {
+        timer_start(&t->rt->timers, &s->timer, timer_after(seconds));
+    }
+    t->scopes = s;
+}
+
+bool task_scope_close(struct scope *s) {
+    struct task *t = s->task;
+    if (!t) {
+        return s->is_raised;
+    }
+    s->task = NULL;
+    timer_stop(&t->rt->timers, &s->timer);
+    struct scope **at = &t->scopes;
+    while (*at && *at != s) {
+        at = &(*at)->outer;
+    }
+    if (*at) {
+        *at = s->outer;
+    }
+    bool is_expired = false;
+    for (struct scope *o = t->scopes; o; o = o->outer) {
+        is_expired = is_expired || o->is_expired;
+    }
+    t->is_interrupted = t->is_cancelled || is_expired;
+    return s->is_raised;
+}
+
+// -- life
+
+static struct task *new_task(struct runtime *rt) {
+    struct task *t = xcalloc(1, sizeof *t);
+    t->rt = rt;
+    if (rt->free_count) {
+        struct coroutine c = rt->free_coroutines[--rt->free_count];
+        t->L = c.L;
+        t->anchor = c.anchor;
+    } else {
+        t->L = lua_newthread(rt->L);
+        t->anchor = luaL_ref(rt->L, LUA_REGISTRYINDEX);
+    }
+    timer_init(&t->timer, on_sleep_due);
+    list_init(&t->link);
+    list_init(&t->all);
+    list_init(&t->joiners);
+    return t;
+}
+
+static void unref(struct task *t, int *reference) {
+    if (*reference) {
+        luaL_unref(t->rt->L, LUA_REGISTRYINDEX, *reference);
+        *reference = 0;
+    }
+}
+
+// give_coroutine keeps L for the next task if it returned, else drops it.
+static void give_coroutine(struct task *t) {
+    struct runtime *rt = t->rt;
+    if (t->state != TASK_DONE || rt->free_count == pool_max) {
+        unref(t, &t->anchor);
+    } else {
+        if (rt->free_count == rt->free_cap) {
+            rt->free_cap = rt->free_cap ? rt->free_cap * 2 : 64;
+            rt->free_coroutines =
+                xrealloc(rt->free_coroutines,
+                         rt->free_cap * sizeof rt->free_coroutines[0]);
+        }
+        lua_settop(t->L, 0);
+        rt->free_coroutines[rt->free_count++] =
+            (struct coroutine){t->L, t->anchor};
+    }
+    t->L = NULL;
+}
+
+static void free_task(struct task *t) {
+    unref(t, &t->failure);
+    if (t->L) {
+        give_coroutine(t);
+    }
+    free(t);
+}
+
+struct task *task_spawn(struct runtime *rt, lua_State *L, int nargs) {
+    struct task *t = new_task(rt);
+    struct task *parent = rt->current;
+    t->value_count = nargs;
+    t->references = 2;
+    // the spawner's function lies below: it says where the task comes from
+    lua_Debug ar;
+    t->spawn_source = "=host";
+    if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "Slf", &ar)) {
+        t->spawn_source = ar.source;
+        t->spawn_line = ar.currentline;
+    } else {
+        lua_pushnil(L);
+    }
+    lua_insert(L, -nargs - 2);
+    lua_checkstack(t->L, nargs + 2);
+    lua_xmove(L, t->L, nargs + 2);
+    if (parent && parent->context) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, parent->context);
+        t->context = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    list_append(&rt->tasks, &t->all);
+    rt->live++;
+    rt->spawned++;
+    enqueue(t);
+    return t;
+}
+
+void task_spawn_site(const struct task *t, char *out, size_t size) {
+    const char *s = t->spawn_source;
+    bool is_name = s[0] == '@' || s[0] == '=';
+    snprintf(out, size, "%s:%d", is_name ? s + 1 : "(string)", t->spawn_line);
+}
+
+int task_push_outcome(struct task *t, lua_State *L) {
+    t->is_joined = true;
+    if (t->state == TASK_FAILED) {
+        list_remove(&t->all);
+        lua_pushlightuserdata(L, (void *)&task_fail_key);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
+        lua_rawgeti(L, -1, 1);
+        lua_remove(L, -2);
+        return 2;
+    }
+    if (!t->L) {
+        return 0;
+    }
+    int n = lua_gettop(t->L) - 1; // above the spawner's function
+    lua_checkstack(t->L, n);
+    for (int i = 0; i < n; i++) {
+        lua_pushvalue(t->L, i + 2);
+    }
+    lua_checkstack(L, n + 2);
+    lua_xmove(t->L, L, n);
+    return n;
+}
+
+static void wake_joiners(struct task *t) {
+    while (!list_is_empty(&t->joiners)) {
+        struct task *j = list_entry(t->joiners.next, struct task, link);
+        list_remove(&j->link);
+        int n = task_push_outcome(t, j->L);
+        task_wake(j, j->wait, n);
+    }
+}
+
+// keep_failure stores the error and where it happened. The coroutine's stack
+// is still there: LuaJIT unwinds only the C side of a dead coroutine.
+static void keep_failure(struct task *t) {
+    lua_State *L = t->L;
+    lua_createtable(L, 2, 0);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, 1);
+    luaL_traceback(L, L, NULL, 0);
+    lua_rawseti(L, -2, 2);
+    t->failure = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+// log_failure tells of an error that nobody joined.
+static void log_failure(struct task *t) {
+    lua_State *L = t->rt->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
+    lua_rawgeti(L, -1, 1);
+    lua_rawgeti(L, -2, 2);
+    if (luaL_callmeta(L, -2, "__tostring")) {
+        lua_replace(L, -3);
+    }
+    const char *text = lua_tostring(L, -2);
+    char site[256];
+    task_spawn_site(t, site, sizeof site);
+    log_write(&t->rt->log, LOG_ERROR, "a task failed: %s\n%s\nspawned at %s",
+              text ? text : luaL_typename(L, -2), lua_tostring(L, -1), site);
+    lua_pop(L, 3);
+}
+
+void task_report_failures(struct runtime *rt, bool all) {
+    struct list *next;
+    for (struct list *n = rt->failures.next; n != &rt->failures; n = next) {
+        next = n->next;
+        struct task *t = list_entry(n, struct task, all);
+        if (!t->is_joined && (all || t->is_orphan)) {
+            log_failure(t);
+            t->is_joined = true;
+        }
+        if (t->is_orphan) {
+            list_remove(&t->all);
+            free_task(t);
+        }
+    }
+}
+
+void task_release(struct task *t) {
+    if (--t->references > 0) {
+        return;
+    }
+    if (list_is_empty(&t->all)) {
+        free_task(t);
+    } else { // a collector may be running: the log waits for the turn's end
+        t->is_orphan = true;
+        runtime_defer(t->rt, &t->rt->report);
+    }
+}
+
+void task_free_rest(struct runtime *rt) {
+    struct list *lists[] = {&rt->tasks, &rt->failures};
+    for (int i = 0; i < 2; i++) {
+        while (!list_is_empty(lists[i])) {
+            struct task *t = list_entry(lists[i]->next, struct task, all);
+            list_remove(&t->all);
+            free(t);
+        }
+    }
+}
+
+static bool is_cancellation(struct task *t) {
+    lua_State *L = t->rt->L;
+    bool is = false;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
+    lua_rawgeti(L, -1, 1);
+    if (t->is_cancelled && lua_istable(L, -1)) {
+        lua_getfield(L, -1, "code");
+        const char *code = lua_tostring(L, -1);
+        is = code && strcmp(code, "cancelled") == 0;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 2);
+    return is;
+}
+
+static void finish(struct task *t, int status) {
+    struct runtime *rt = t->rt;
+    if (status == 0) {
+        t->state = TASK_DONE;
+        rt->finished++;
+    } else {
+        t->state = TASK_FAILED;
+        rt->failed++;
+        keep_failure(t);
+    }
+    rt->live--;
+    list_remove(&t->all);
+    while (t->scopes) {
+        task_scope_close(t->scopes);
+    }
+    unref(t, &t->context);
+    if (!list_is_empty(&t->joiners)) {
+        wake_joiners(t);
+    }
+    if (t->group) {
+        group_child_over(t);
+    }
+    if (status == 0 && lua_gettop(t->L) == 1) {
+        give_coroutine(t);
+    }
+    if (t->on_end) {
+        t->on_end(t, t->on_end_arg);
+    }
+    if (t->state == TASK_FAILED && !t->is_joined && !is_cancellation(t)) {
+        list_append(&rt->failures, &t->all);
+    }
+    task_release(t);
+}
+
+// resume is the one place that resumes tasks.
+static void resume(struct task *t) {
+    struct runtime *rt = t->rt;
+    struct task *outer = rt->current;
+    if (!t->is_started && t->is_cancelled) {
+        lua_settop(t->L, 0);
+        lua_push_error(t->L, "cancelled", "the task was cancelled");
+        finish(t, LUA_ERRRUN);
+        return;
+    }
+    t->is_started = true;
+    t->state = TASK_RUNNING;
+    rt->current = t;
+    int status = lua_resume(t->L, t->value_count);
+    rt->current = outer;
+    if (status != LUA_YIELD) {
+        finish(t, status);
+        return;
+    }
+    lua_settop(t->L, 0);
+    if (t->state == TASK_READY) {
+        return; // a wait that was answered before it yielded
+    }
+    if (t->state != TASK_WAITING) {
+        lua_push_error(t->L, "task.cannot_wait",
+                       "a C function yielded without waiting for anything");
+        finish(t, LUA_ERRRUN);
+    }
+}
+
+void task_start(struct task *t) {
+    struct runtime *rt = t->rt;
+    if (rt->current || rt->ready_last != &t->next ||
+        rt->ready_first != t) {
+        return; // it stands in the queue and will be run in its turn
+    }
+    rt->ready_first = NULL;
+    rt->ready_last = &rt->ready_first;
+    resume(t);
+}
+
+bool task_run_queue(struct runtime *rt) {
+    struct task *t = rt->ready_first;
+    rt->ready_first = NULL;
+    rt->ready_last = &rt->ready_first;
+    while (t) {
+        struct task *next = t->next;
+        resume(t);
+        t = next;
+    }
+    return rt->ready_first != NULL;
+}

@@ -1,0 +1,20 @@
+// lua_error: error objects. A failure raises a table { code, message, ... }
+// whose metatable prints it as "code: message"; misuse raises text.
+#ifndef NEAP_LUA_ERROR_H
+#define NEAP_LUA_ERROR_H
+
+#include <lua.h>
+
+// lua_push_error pushes an error object. // [-0, +1]
+void lua_push_error(lua_State *L, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// lua_fail raises an error object. It never returns; the int is for
+// `return lua_fail(...)`.
+int lua_fail(lua_State *L, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// luaopen_neap_error pushes { is_error, new }. // [-0, +1]
+int luaopen_neap_error(lua_State *L);
+
+#endif

@@ -1,0 +1,42 @@
+-- neap: what `require "neap"` returns. Parts are loaded when first touched.
+local util = require "neap.core.util"
+local task = require "neap.task"
+local errors = require "neap.core.error"
+local M = {}
+
+for name, value in pairs(task) do M[name] = value end
+
+--- neap.now(): seconds since 1970, with fractions.
+M.now = util.now
+--- neap.monotonic(): seconds from some start, for measuring.
+M.monotonic = util.monotonic
+--- neap.random_bytes(n): n bytes from the kernel's generator.
+M.random_bytes = util.random_bytes
+--- neap.token(n): 2n hexadecimal digits, from n random bytes (16 by default).
+M.token = util.token
+--- neap.is_error(value, code): whether it is an error object (of that code).
+M.is_error = errors.is_error
+--- neap.error { code = ..., message = ... }: an error object of your own.
+M.error = errors.new
+--- neap.stop(status): ends the process in order: servers, tasks, connections.
+M.stop = util.stop
+
+local lazy = {
+  log = function() return require "neap.log" end,
+  json = function() return require "neap.core.json" end,
+  null = function() return require("neap.core.json").null end,
+  await = function() return require("neap.luv").await end,
+  redis = function() return require("neap.redis").open end,
+  model = function() return require "neap.model" end,
+  field = function() return require("neap.model").field end,
+}
+
+return setmetatable(M, {
+  __index = function(t, key)
+    local load_part = lazy[key]
+    if not load_part then return nil end
+    local value = load_part()
+    rawset(t, key, value)
+    return value
+  end,
+})
