@@ -247,7 +247,9 @@ describe("__tojson", function()
     assert.equal("nested too deeply", encode_failure(me))
     local again
     again = with(function() return encode(again) end)
-    assert.has_error(function() encode(again) end)
+    assert.matches("nested too deeply", encode_failure(again))
+    assert.is_false(coroutine.wrap(function() return pcall(encode, again) end)())
+    assert.equal("[1]", encode(with(function() return { 1 } end)))
   end)
 
   it("may change the table it came from, which at worst fails", function()
@@ -432,9 +434,11 @@ describe("a round trip", function()
   end
 
   it("gives back the text of tricky numbers", function()
-    for _, text in ipairs({ "0.1", "1e21", "5e-324", "9007199254740992", "-0", "123456789.123",
-      "0", "-1", "1e300", "2.2250738585072014e-308", "4.35", "0.0001", "1e-6", "1e-7", "1e22", "1e23",
-      "8.41e21", "9.5e-310", "9007199254740993e3", "1.7976931348623157e308" }) do
+    for _, text in ipairs({
+      "0.1", "1e21", "5e-324", "9007199254740992", "-0", "123456789.123", "0", "-1",
+      "1e300", "2.2250738585072014e-308", "4.35", "0.0001", "1e-6", "1e-7", "1e22", "1e23",
+      "8.41e21", "9.5e-310", "9007199254740993e3", "1.7976931348623157e308"
+    }) do
       local value = decode(text)
       assert.equal(value, decode(encode(value)))
       if text ~= "9007199254740993e3" then

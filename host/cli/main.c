@@ -13,7 +13,8 @@ static uv_signal_t on_int, on_term;
 
 // print_failure leaves out the frames of the command line's own Lua.
 static void print_failure(const char *error, const char *traceback) {
-    const char *own = strstr(traceback, "\n\t[C]: in function 'xpcall'\n\tneap.main");
+    const char *own =
+        strstr(traceback, "\n\t[C]: in function 'xpcall'\n\tneap.main");
     own = own ? own : strstr(traceback, "\n\tneap.main");
     int len = own ? (int)(own - traceback) : (int)strlen(traceback);
     fprintf(stderr, "neap: %s\n", error);

@@ -125,7 +125,8 @@ static int on_panic(lua_State *L) {
 
 static void on_report(struct defer *d) {
     struct runtime *rt =
-        (struct runtime *)(void *)((char *)d - offsetof(struct runtime, report));
+        (struct runtime *)(void *)((char *)d -
+                                   offsetof(struct runtime, report));
     task_report_failures(rt, false);
 }
 
@@ -198,8 +199,7 @@ static void next_phase(struct runtime *rt) {
 }
 
 static void on_grace(struct timer *t) {
-    next_phase(
-        (struct runtime *)((char *)t - offsetof(struct runtime, grace)));
+    next_phase((struct runtime *)((char *)t - offsetof(struct runtime, grace)));
 }
 
 void runtime_stop(struct runtime *rt, int exit_status) {
@@ -256,10 +256,9 @@ int runtime_run(struct runtime *rt) {
 
 static void on_walk(uv_handle_t *h, void *arg) {
     struct runtime *rt = arg;
-    bool is_own = h == (uv_handle_t *)&rt->prepare ||
-                  h == (uv_handle_t *)&rt->check ||
-                  h == (uv_handle_t *)&rt->idle ||
-                  h == (uv_handle_t *)&rt->timers.uv;
+    bool is_own =
+        h == (uv_handle_t *)&rt->prepare || h == (uv_handle_t *)&rt->check ||
+        h == (uv_handle_t *)&rt->idle || h == (uv_handle_t *)&rt->timers.uv;
     if (!is_own && !uv_is_closing(h)) {
         uv_close(h, NULL);
     }
@@ -267,7 +266,8 @@ static void on_walk(uv_handle_t *h, void *arg) {
 
 void runtime_free(struct runtime *rt) {
     while (!list_is_empty(&rt->resources)) {
-        struct resource *r = list_entry(rt->resources.next, struct resource, link);
+        struct resource *r =
+            list_entry(rt->resources.next, struct resource, link);
         runtime_remove(r);
         r->close(r);
     }

@@ -185,10 +185,8 @@ void task_scope_expire(struct scope *s) {
 }
 
 void task_scope_open(struct task *t, struct scope *s, double seconds) {
-    *s = (struct scope){.task = t,
-                        .outer = t->scopes,
-                        .seconds = seconds,
-                        .shield = t->shield};
+    *s = (struct scope){
+        .task = t, .outer = t->scopes, .seconds = seconds, .shield = t->shield};
     timer_init(&s->timer, on_scope_due);
     if (seconds >= 0) {
         timer_start(&t->rt->timers, &s->timer, timer_after(seconds));
@@ -487,8 +485,7 @@ static void resume(struct task *t) {
 
 void task_start(struct task *t) {
     struct runtime *rt = t->rt;
-    if (rt->current || rt->ready_last != &t->next ||
-        rt->ready_first != t) {
+    if (rt->current || rt->ready_last != &t->next || rt->ready_first != t) {
         return; // it stands in the queue and will be run in its turn
     }
     rt->ready_first = NULL;

@@ -10,7 +10,8 @@ uint64_t timer_after(double seconds) {
     if (!(seconds > 0)) {
         seconds = 0;
     }
-    return uv_hrtime() + (uint64_t)((seconds < longest ? seconds : longest) * 1e9);
+    return uv_hrtime() +
+           (uint64_t)((seconds < longest ? seconds : longest) * 1e9);
 }
 
 static void put(struct timers *ts, uint32_t i, struct timer *t) {

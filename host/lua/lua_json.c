@@ -14,8 +14,14 @@
 #include "base/utf8.h"
 #include "lua/lua_error.h"
 
-#define INDENT_MAX   16
+#define HOOKS_MAX  8
+#define INDENT_MAX 16
+#define NAME_BYTES                                                             \
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 #define SCRATCH_KEEP (1 << 20) // a larger scratch buffer is given back
+
+// How many __tojson calls stand on the C stack, each in an encode of its own.
+static _Thread_local int hooks_running;
 
 static char null_tag;  // its address is neap.null
 static char array_key; // registry: the metatable that marks an array
@@ -56,7 +62,6 @@ void json_push_array(lua_State *L, int size) {
 struct encoder {
     lua_State *L;
     struct buf *out;
-    const void *array_mark;
     int depth;
     int hooks;  // __tojson results being encoded, which count as depth
     int indent; // 0: all on one line
@@ -89,12 +94,8 @@ static void note_add(struct note *n, const char *s, size_t len) {
 static void note_key(struct note *n, const char *s, size_t len) {
     const char *end = s + len;
     const char *stop = len > 40 ? s + 40 : end;
-    bool is_name = len > 0 && len <= 40 && !(s[0] >= '0' && s[0] <= '9');
-    for (size_t i = 0; is_name && i < len; i++) {
-        char c = s[i];
-        is_name = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                  (c >= '0' && c <= '9') || c == '_';
-    }
+    bool is_name = len > 0 && len <= 40 && !(s[0] >= '0' && s[0] <= '9') &&
+                   strspn(s, NAME_BYTES) == len;
     note_add(n, is_name ? "." : "[\"", is_name ? 1 : 2);
     while (s < stop) {
         unsigned char kind = byte_kind[(unsigned char)*s];
@@ -293,11 +294,10 @@ static int check_key(struct encoder *e, const struct path *at) {
     if (lua_type(L, -2) == LUA_TSTRING) {
         return 0;
     }
-    if (lua_type(L, -2) == LUA_TNUMBER) {
-        return fail_at(e, at, "cannot encode number %.14g as a key",
-                       lua_tonumber(L, -2));
-    }
-    return fail_at(e, at, "cannot encode %s as a key", luaL_typename(L, -2));
+    lua_pushvalue(L, -2); // lua_tostring would change the key itself
+    const char *text = lua_tostring(L, -1);
+    return fail_at(e, at, "cannot encode %s%s%s as a key", luaL_typename(L, -3),
+                   text ? " " : "", text ? text : "");
 }
 
 struct sort_key {
@@ -383,7 +383,10 @@ static int encode_object(struct encoder *e, const struct path *at) {
 static int encode_tojson(struct encoder *e, const struct path *at) {
     lua_State *L = e->L;
     lua_pushvalue(L, -2);
-    if (lua_pcall(L, 1, 1, 0)) {
+    hooks_running++;
+    int status = lua_pcall(L, 1, 1, 0);
+    hooks_running--;
+    if (status) {
         if (lua_istable(L, -1)) {
             lua_pushliteral(L, "message");
             lua_rawget(L, -2);
@@ -403,12 +406,15 @@ static int encode_tojson(struct encoder *e, const struct path *at) {
 
 static int encode_table(struct encoder *e, const struct path *at) {
     lua_State *L = e->L;
-    if (e->depth + e->hooks >= JSON_DEPTH || !lua_checkstack(L, LUA_MINSTACK)) {
+    if (e->depth + e->hooks >= JSON_DEPTH || hooks_running >= HOOKS_MAX ||
+        !lua_checkstack(L, LUA_MINSTACK)) {
         return fail_at(e, at, "nested too deeply");
     }
     bool is_marked = false;
     if (lua_getmetatable(L, -1)) {
-        is_marked = lua_topointer(L, -1) == e->array_mark;
+        push_array_mark(L);
+        is_marked = lua_rawequal(L, -1, -2);
+        lua_pop(L, 1);
         lua_pushliteral(L, "__tojson");
         lua_rawget(L, -2);
         lua_remove(L, -2);
@@ -454,16 +460,8 @@ static int l_encode_protected(lua_State *L) {
     return encode_value(e, NULL) ? 1 : 0;
 }
 
-// mark_of returns what tells the metatable of an array.
-static const void *mark_of(lua_State *L) {
-    push_array_mark(L);
-    const void *mark = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    return mark;
-}
-
 const char *json_encode(lua_State *L, int index, struct buf *out) {
-    struct encoder e = {.out = out, .array_mark = mark_of(L)};
+    struct encoder e = {.out = out};
     size_t start = out->len;
     lua_pushvalue(L, index);
     lua_pushcfunction(L, l_encode_protected);
@@ -538,7 +536,7 @@ static void check_options(lua_State *L, int arg, struct encoder *e) {
 // json.encode(value, { indent = 2 })          a line for each member
 // A metatable's __tojson(value) returns what to encode in its place.
 static int l_encode(lua_State *L) {
-    struct encoder e = {.L = L, .array_mark = mark_of(L)};
+    struct encoder e = {.L = L};
     lua_settop(L, 2);
     check_options(L, 2, &e);
     e.out = take_scratch(L);

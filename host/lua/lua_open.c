@@ -6,9 +6,9 @@
 #include "core/task.h"
 #include "lua/lua_error.h"
 //#include "lua/lua_http.h"
-//#include "lua/lua_json.h"
+#include "lua/lua_json.h"
 //#include "lua/lua_model.h"
-//#include "lua/lua_redis.h"
+#include "lua/lua_redis.h"
 #include "lua/lua_task.h"
 #include "lua/lua_util.h"
 
@@ -34,15 +34,18 @@ int luaopen_neap_luv(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg modules_in_c[] = {{"neap.core.error", luaopen_neap_error},
-//                                        {"neap.core.http", luaopen_neap_http},
-//                                        {"neap.core.json", luaopen_neap_json},
-                                        {"neap.core.luv", luaopen_neap_luv},
-//                                        {"neap.core.model", luaopen_neap_model},
-//                                        {"neap.core.redis", luaopen_neap_redis},
-                                        {"neap.core.task", luaopen_neap_task},
-                                        {"neap.core.util", luaopen_neap_util},
-                                        {NULL, NULL}};
+static const luaL_Reg modules_in_c[] = {
+    {"neap.core.error", luaopen_neap_error},
+    //                                        {"neap.core.http",
+    //                                        luaopen_neap_http},
+    {"neap.core.json", luaopen_neap_json},
+    {"neap.core.luv", luaopen_neap_luv},
+    //                                        {"neap.core.model",
+    //                                        luaopen_neap_model},
+    {"neap.core.redis", luaopen_neap_redis},
+    {"neap.core.task", luaopen_neap_task},
+    {"neap.core.util", luaopen_neap_util},
+    {NULL, NULL}};
 
 void lua_open_runtime(lua_State *L) {
     lua_getglobal(L, "package");

@@ -22,7 +22,8 @@ static struct task *check_task(lua_State *L, int arg) {
 
 static double check_seconds(lua_State *L, int arg) {
     double seconds = luaL_checknumber(L, arg);
-    luaL_argcheck(L, seconds >= 0, arg, "a number of seconds expected, 0 or more");
+    luaL_argcheck(L, seconds >= 0, arg,
+                  "a number of seconds expected, 0 or more");
     return seconds;
 }
 

@@ -17,8 +17,7 @@ static int l_now(lua_State *L) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     // whole microseconds: what a double holds exactly at this size
-    lua_pushnumber(L, (double)now.tv_sec +
-                          (double)(now.tv_nsec / 1000) / 1e6);
+    lua_pushnumber(L, (double)now.tv_sec + (double)(now.tv_nsec / 1000) / 1e6);
     return 1;
 }
 

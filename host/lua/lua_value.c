@@ -1,0 +1,286 @@
+// lua_value: replies become Lua values, straight from the reader.
+#include "lua/lua_value.h"
+
+#include <ctype.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "lua/lua_error.h"
+
+struct decoder {
+    lua_State *L;
+    struct runtime *rt;
+    int anchor;
+    bool has_key; // SHAPE_MAP: a key waits on the stack for its value
+};
+
+static void free_decoder(void *p) {
+    struct decoder *d = p;
+    luaL_unref(d->rt->L, LUA_REGISTRYINDEX, d->anchor);
+    free(d);
+}
+
+static struct decoder *decoder_of(struct conn *c) {
+    if (!c->decoder) {
+        struct decoder *d = xcalloc(1, sizeof *d);
+        d->rt = c->rt;
+        d->L = lua_newthread(c->rt->L);
+        d->anchor = luaL_ref(c->rt->L, LUA_REGISTRYINDEX);
+        c->decoder = d;
+        c->free_decoder = free_decoder;
+    }
+    return c->decoder;
+}
+
+lua_State *value_decoder(struct conn *c) {
+    return decoder_of(c)->L;
+}
+
+void value_push_server_error(lua_State *L, const char *s, size_t len) {
+    char code[48] = "redis.";
+    size_t n = strlen(code), i = 0;
+    while (i < len && s[i] != ' ' && n < sizeof code - 1) {
+        code[n++] = (char)tolower((unsigned char)s[i++]);
+    }
+    code[n] = 0;
+    lua_push_error(L, code, "%.*s", (int)(len > 900 ? 900 : len), s);
+}
+
+// start readies the stack for a value: a top-level one begins a reply.
+static inline lua_State *start(struct waiter *w, const redisReadTask *t) {
+    struct decoder *d = decoder_of(w->conn);
+    if (!t->parent) {
+        lua_settop(d->L, 0);
+        d->has_key = false;
+    }
+    return d->L;
+}
+
+// place puts the value on top where it belongs: at top level it stays, else
+// it goes into the table whose stack index is the parent's object.
+static inline void *place(struct waiter *w, const redisReadTask *t,
+                          lua_State *L) {
+    if (!t->parent) {
+        return w;
+    }
+    int table = (int)(intptr_t)t->parent->obj;
+    if (w->shape == SHAPE_MAP && !t->parent->parent) {
+        struct decoder *d = w->conn->decoder;
+        if (d->has_key) {
+            lua_rawset(L, table);
+        }
+        d->has_key = !d->has_key;
+    } else {
+        lua_rawseti(L, table, t->idx + 1);
+    }
+    return w;
+}
+
+static void *build_string(struct waiter *w, const redisReadTask *t,
+                          const char *s, size_t len) {
+    lua_State *L = start(w, t);
+    if (t->type == REDIS_REPLY_ERROR) {
+        value_push_server_error(L, s, len);
+    } else {
+        lua_pushlstring(L, s, len);
+    }
+    return place(w, t, L);
+}
+
+static void *build_integer(struct waiter *w, const redisReadTask *t,
+                           long long v) {
+    lua_State *L = start(w, t);
+    lua_pushnumber(L, (double)v);
+    return place(w, t, L);
+}
+
+static void *build_nil(struct waiter *w, const redisReadTask *t) {
+    lua_State *L = start(w, t);
+    if (t->parent) {
+        lua_pushboolean(L, 0);
+    } else {
+        lua_pushnil(L);
+    }
+    return place(w, t, L);
+}
+
+// An array stands on the stack while its elements come; its own place in its
+// parent is taken at once. What a finished sibling left above is dropped.
+static void *build_array(struct waiter *w, const redisReadTask *t,
+                         size_t count) {
+    lua_State *L = start(w, t);
+    struct decoder *d = w->conn->decoder;
+    bool is_map = w->shape == SHAPE_MAP && !t->parent;
+    bool is_map_value =
+        w->shape == SHAPE_MAP && t->parent && !t->parent->parent && d->has_key;
+    size_t room = count < 65536 ? count : 65536; // a length is only a claim
+    if (t->parent) {
+        lua_settop(L, (int)(intptr_t)t->parent->obj + is_map_value);
+    }
+    lua_createtable(L, is_map ? 0 : (int)room, is_map ? (int)room / 2 : 0);
+    int index = lua_gettop(L);
+    if (t->parent) {
+        lua_pushvalue(L, -1);
+        if (is_map_value) { // table, key, value, value
+            lua_insert(L, -3);
+            index--;
+        }
+        place(w, t, L);
+    }
+    return (void *)(intptr_t)index;
+}
+
+// -- one task, one reply
+
+static void wake(struct waiter *w) {
+    struct task *t = w->ctx;
+    lua_State *L = value_decoder(w->conn);
+    lua_settop(L, 1); // nested tables were left above
+    lua_xmove(L, t->L, 1);
+    if (w->is_error) {
+        task_wake_error(t, w->wait);
+    } else {
+        task_wake(t, w->wait, 1);
+    }
+}
+
+static void *build_top_string(struct waiter *w, const redisReadTask *t,
+                              const char *s, size_t len) {
+    if (t->type == REDIS_REPLY_ERROR && !t->parent) {
+        w->is_error = true;
+    }
+    return build_string(w, t, s, len);
+}
+
+static void wake_failed(struct waiter *w, const char *code, const char *text) {
+    struct task *t = w->ctx;
+    lua_push_error(t->L, code, "%s", text);
+    task_wake_error(t, w->wait);
+}
+
+const struct sink value_sink = {build_top_string, build_array, build_integer,
+                                build_nil,        wake,        wake_failed};
+
+// A cancelled call keeps its place in the queue; a connection on loan, whose
+// server may go on waiting, is closed instead by its owner.
+static bool forget_call(struct task *t, void *ctx) {
+    conn_forget(ctx, t);
+    return true;
+}
+
+void value_wait(struct conn *c, struct task *t, enum value_shape shape) {
+    struct waiter *w = conn_wait(c, &value_sink, t);
+    w->shape = (uint16_t)shape;
+    w->wait = task_park(t, forget_call, c);
+}
+
+static bool discard_loan(struct task *t, void *ctx) {
+    conn_forget(ctx, t);
+    pool_discard(ctx);
+    return true;
+}
+
+void value_wait_loan(struct conn *c, struct task *t, double seconds) {
+    struct waiter *w = conn_wait(c, &value_sink, t);
+    w->due_ms =
+        seconds > 0 ? uv_now(c->rt->loop) + (uint64_t)(seconds * 1000) : 0;
+    w->wait = task_park(t, discard_loan, c);
+}
+
+// -- one task, several replies
+
+static void end_batch(struct value_batch *b) {
+    struct task *t = b->task;
+    struct runtime *rt = t->rt;
+    lua_rawgeti(t->L, LUA_REGISTRYINDEX, b->results);
+    luaL_unref(rt->L, LUA_REGISTRYINDEX, b->results);
+    uint32_t wait = b->wait;
+    bool is_transaction = b->is_transaction, is_error = b->is_error;
+    if (is_transaction) { // EXEC's reply: a list, or an error object
+        lua_rawgeti(t->L, -1, 1);
+        lua_remove(t->L, -2);
+        if (is_error && b->error[0]) { // EXECABORT says less than its cause
+            lua_pushstring(t->L, b->error);
+            lua_setfield(t->L, -2, "message");
+        }
+    }
+    free(b);
+    if (is_transaction && is_error) {
+        task_wake_error(t, wait);
+    } else {
+        task_wake(t, wait, 1);
+    }
+}
+
+static void keep(struct waiter *w) {
+    struct value_batch *b = w->ctx;
+    lua_State *L = value_decoder(w->conn);
+    lua_settop(L, 1);
+    if (w->wait) { // its slot; 0 is MULTI or a QUEUED
+        b->is_error = b->is_error || w->is_error;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
+        lua_insert(L, -2);
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            lua_pushboolean(L, 0);
+        }
+        lua_rawseti(L, -2, (int)w->wait);
+    } else if (lua_istable(L, -1) && !b->error[0]) {
+        lua_getfield(L, -1, "message");
+        const char *text = lua_tostring(L, -1);
+        snprintf(b->error, sizeof b->error, "%s", text ? text : "");
+    }
+    if (--b->pending == 0) {
+        end_batch(b);
+    }
+}
+
+static void keep_failed(struct waiter *w, const char *code, const char *text) {
+    struct value_batch *b = w->ctx;
+    b->is_error = true;
+    if (w->wait) {
+        lua_State *L = value_decoder(w->conn);
+        lua_settop(L, 0);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
+        lua_push_error(L, code, "%s", text);
+        lua_rawseti(L, -2, (int)w->wait);
+    }
+    if (--b->pending == 0) {
+        end_batch(b);
+    }
+}
+
+static const struct sink batch_sink = {
+    build_top_string, build_array, build_integer, build_nil, keep, keep_failed};
+
+static bool forget_batch(struct task *t, void *ctx) {
+    struct value_batch *b = ctx;
+    conn_forget(b->conn, b);
+    luaL_unref(t->rt->L, LUA_REGISTRYINDEX, b->results);
+    free(b);
+    return true;
+}
+
+void value_wait_batch(struct conn *c, struct task *t, uint32_t count,
+                      const uint16_t *shapes, const uint64_t *ends,
+                      bool is_transaction) {
+    struct value_batch *b = xcalloc(1, sizeof *b);
+    lua_State *L = c->rt->L;
+    lua_createtable(L, is_transaction ? 1 : (int)count, 0);
+    b->results = luaL_ref(L, LUA_REGISTRYINDEX);
+    b->task = t;
+    b->conn = c;
+    b->pending = count;
+    b->is_transaction = is_transaction;
+    for (uint32_t i = 0; i < count; i++) {
+        struct waiter *w = conn_wait(c, &batch_sink, b);
+        bool is_last = i + 1 == count;
+        w->shape = shapes[i];
+        w->end = ends[i];
+        w->wait = is_transaction ? is_last : i + 1;
+    }
+    b->wait = task_park(t, forget_batch, b);
+}
