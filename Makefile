@@ -1,54 +1,106 @@
 # neap: `make help` lists what can be made.
 
-CC      ?= cc
+## make            builds build/neap and build/libneap.a
+## make run        installs what is missing, builds, starts the pastebin
+## make test       installs what is missing, runs all that is listed below;
+##                 its last line: N passed, M failed
+## make c-tests    the C tests
+## make specs      the Lua specs; SPECS="spec/x_spec.lua" runs some of them
+## make sanitized  both under address and undefined behaviour sanitizers
+## make clang      compiles everything with clang; a warning is a failure
+## make lint       format, luacheck, documentation of public names
+## make browser    drives the pastebin in a headless Chromium
+## make bench      the benchmarks
+## make format     lays out the C sources as lint wants them
+## make install    into PREFIX (/usr/local), below DESTDIR if that is set
+## make deps       the packages for make run (Debian 12 and 13, root or sudo)
+## make test-deps  the packages for make test
+## make clean      removes what was built
+##
+## V=1 shows whole commands; BUILD=folder builds elsewhere; CC, CFLAGS,
+## CPPFLAGS, LDFLAGS and WERROR=-Werror are yours.
+
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
-OPT     ?= -O2
-SAN     ?=
-
+CFLAGS  ?= -O2 -g
+WERROR  ?=
+SPECS   ?=
 VERSION := 0.1.0
 LIBS    := luajit libuv hiredis
 
-WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
-CPPFLAGS += -Ihost -D_GNU_SOURCE -DNEAP_VERSION='"$(VERSION)"' \
-            $(shell pkg-config --cflags $(LIBS) 2>/dev/null) \
-            -idirafter /usr/include/lua5.1
-CFLAGS   += -std=c11 $(OPT) -g -fno-omit-frame-pointer $(WARN) $(SAN)
-LDLIBS   += -llua5.1-luv $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm -lpthread
-LDFLAGS  += $(SAN)
+FLAGS := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes $(WERROR) \
+         -fno-omit-frame-pointer -Ihost -D_GNU_SOURCE \
+         -DNEAP_VERSION='"$(VERSION)"' \
+         $(shell pkg-config --cflags $(LIBS) 2>/dev/null) \
+         -idirafter /usr/include/lua5.1 $(CPPFLAGS) $(CFLAGS)
+LINKS := $(LDFLAGS) -llua5.1-luv \
+         $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm -lpthread
 
 LUA   := $(shell find lua models -name '*.lua' | sort)
-SRC   := $(filter-out host/cli/%,$(shell find host -name '*.c' | sort))
-CLI   := $(wildcard host/cli/*.c)
+SRC   := $(shell find host -name '*.c' -not -path 'host/cli/*' | sort)
 OBJ   := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/modules.o
-TESTS := $(patsubst spec/c/%.c,$(BUILD)/spec/%,$(wildcard spec/c/*_test.c))
+CLI   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard host/cli/*.c))
+TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard spec/c/*_test.c))
 
-BUILD_PACKAGES := gcc libc6-dev pkg-config libluajit-5.1-dev libuv1-dev lua-luv-dev libhiredis-dev
+BUILD_PACKAGES := gcc libc6-dev pkg-config libluajit-5.1-dev libuv1-dev \
+                  lua-luv-dev libhiredis-dev
 RUN_PACKAGES   := redis-server
-TEST_PACKAGES  := clang libclang-rt-14-dev lua-busted libcmocka-dev redis-tools clang-format \
-                  lua-check chromium procps
+TEST_PACKAGES  := clang clang-format lua-check lua-busted libcmocka-dev \
+                  redis-tools chromium chromium-driver curl procps
 
-.PHONY: all build run test lint bench install clean help deps test-deps c-tests specs \
-        sanitized clang browser check
+# Both rebuild in full, in folders of their own.
+SANITIZED = BUILD=$(BUILD)/sanitized CFLAGS="-O1 -g $(SAN)" LDFLAGS="$(SAN)"
+SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all
+CLANG     = BUILD=$(BUILD)/clang CC=clang WERROR=-Werror
+
+# Make started by make shares the outer one's job slots, if it has any.
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+# V=1 shows the commands instead of these.
+V   ?=
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo '$1 $2')
+
+.PHONY: all build run test c-tests specs sanitized clang lint format browser \
+        bench install deps test-deps clean help compiled force
+.DELETE_ON_ERROR:
 
 all: build
 build: $(BUILD)/neap
 
-$(BUILD)/neap: $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/libneap.a
-	$(CC) $(LDFLAGS) -Wl,-E -o $@ $^ $(LDLIBS)
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile
 
+# What is built
+
+$(BUILD)/neap: $(CLI) $(BUILD)/libneap.a
+	$(call say,LD,$@)
+	$(Q)$(CC) -Wl,-E -o $@ $^ $(LINKS)
+
+# Whoever embeds the host sees its public names and no others.
 $(BUILD)/libneap.a: $(OBJ)
-	@rm -f $@
-	ar rcs $@ $(OBJ)
+	$(call say,AR,$@)
+	$(Q)$(LD) -r -o $(BUILD)/neap.o $(OBJ)
+	$(Q)objcopy --wildcard --keep-global-symbol='neap_*' $(BUILD)/neap.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(BUILD)/neap.o
+
+# The tests see all names.
+$(BUILD)/internal.a: $(OBJ)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(OBJ)
 
 $(BUILD)/%.o: %.c Makefile
+	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
 
-# The Lua files go into the binary as they are; modules.c is their table.
-$(BUILD)/modules.c: $(LUA) Makefile
+# The Lua files go into the binary as they are; modules.c is their table. It is
+# made anew when the list of files changes, modules.o when one of them does.
+$(BUILD)/modules.list: force
 	@mkdir -p $(@D)
+	@echo $(LUA) | cmp -s - $@ || echo $(LUA) > $@
+
+$(BUILD)/modules.c: $(BUILD)/modules.list Makefile
 	@{ echo '#include "lua/modules.h"'; n=0; list=; \
 	for f in $(LUA); do n=$$((n + 1)); \
 	  name=$$(echo $$f | sed -e 's|^lua/||' -e 's|\.lua$$||' -e 's|/|.|g'); \
@@ -58,10 +110,79 @@ $(BUILD)/modules.c: $(LUA) Makefile
 	done; echo "const struct module modules[] = {$$list {0, 0, 0}};"; } > $@
 
 $(BUILD)/modules.o: $(BUILD)/modules.c $(LUA)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(FLAGS) -c -o $@ $<
 
-$(BUILD)/spec/%: spec/c/%.c $(BUILD)/libneap.a
+# Which Lua a C file takes in by itself, no compiler tells.
+$(BUILD)/host/model/commit.o: host/model/apply.lua
+
+$(BUILD)/spec/c/%_test: spec/c/%_test.c $(BUILD)/internal.a
+	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libneap.a -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(FLAGS) -MMD -MP -o $@ $< $(BUILD)/internal.a -lcmocka $(LINKS)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(OBJ:.o=.d) $(CLI:.o=.d) $(TESTS:=.d)
+
+# What is run
+
+# What pkg-config says is known once the packages are there: so make anew.
+run: deps
+	@$(MAKE) --no-print-directory $(JOBS) build
+	@exec $(BUILD)/neap examples/pastebin.lua
+
+test: test-deps
+	@MAKE="$(MAKE) --no-print-directory $(JOBS)" BUILD=$(BUILD) sh spec/all.sh
+
+c-tests: $(TESTS)
+	@failed=; for t in $(TESTS); do \
+	  timeout 120 $$t || failed="$$failed $$t($$?)"; \
+	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
+specs: build
+	@timeout 600 $(BUILD)/neap spec/run.lua $(SPECS)
+
+sanitized:
+	@$(MAKE) --no-print-directory -k $(SANITIZED) c-tests specs
+
+clang:
+	@$(MAKE) --no-print-directory -k $(CLANG) compiled
+
+compiled: build $(TESTS)
+
+lint: build
+	@status=0; \
+	clang-format --dry-run -Werror $$(find host spec/c -name '*.[ch]') || status=1; \
+	luacheck -q --no-color --codes $(wildcard lua models examples spec) || status=1; \
+	$(BUILD)/neap spec/lint.lua || status=1; \
+	exit $$status
+
+format:
+	@clang-format -i $$(find host spec/c -name '*.[ch]')
+
+browser: build
+	@timeout 300 $(BUILD)/neap spec/run.lua $(or $(wildcard spec/browser/*_spec.lua),none_spec.lua)
+
+bench: build
+	@for f in $(wildcard spec/bench/*.lua); do $(BUILD)/neap $$f || exit; done
+
+deps:
+	@.ci/packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
+
+test-deps:
+	@.ci/packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+
+SHARE = $(DESTDIR)$(PREFIX)/share/doc/neap
+install: build
+	install -D -m 755 $(BUILD)/neap $(DESTDIR)$(PREFIX)/bin/neap
+	install -D -m 644 host/neap.h $(DESTDIR)$(PREFIX)/include/neap.h
+	install -D -m 644 $(BUILD)/libneap.a $(DESTDIR)$(PREFIX)/lib/libneap.a
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(SHARE)
+	printf '%s\n' 'Name: neap' 'Description: A scripting host for Lua on Redis' \
+	  'Version: $(VERSION)' 'Requires: $(LIBS)' 'Cflags: -I$(PREFIX)/include' \
+	  'Libs: -L$(PREFIX)/lib -lneap -llua5.1-luv -lm -lpthread' \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/neap.pc
+	for f in LICENSE $(wildcard README.md */README.md examples/*.lua); do \
+	  install -D -m 644 $$f $(SHARE)/$$f || exit; done
+
+clean:
+	rm -rf $(BUILD)

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "core/runtime.h"
+#include "lua/lua_error.h"
 #include "lua/lua_util.h"
 
 struct neap {
@@ -43,16 +44,13 @@ static void on_end(struct task *t, void *arg) {
     lua_State *L = t->rt->L;
     const char *error = NULL, *traceback = NULL;
     int top = lua_gettop(L);
-    if (t->state == TASK_FAILED) {
+    if (t->state == TASK_FAILED && !task_was_cancelled(t)) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
         lua_rawgeti(L, -1, 1);
         lua_rawgeti(L, -2, 2);
-        if (luaL_callmeta(L, -2, "__tostring")) {
-            lua_replace(L, -3);
-        }
-        error = lua_tostring(L, -2);
-        error = error ? error : luaL_typename(L, -2);
-        traceback = lua_tostring(L, -1);
+        lua_describe_error(L, lua_gettop(L) - 1);
+        error = lua_tostring(L, -1);
+        traceback = lua_tostring(L, -2);
         t->is_joined = true;
     }
     if (e->fn) {

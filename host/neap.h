@@ -19,7 +19,7 @@ struct lua_State;
 typedef struct neap neap;
 
 // A neap_end_fn is told once of a task's end. error and traceback are NULL
-// when it returned; they live until the function returns.
+// when it returned or was cancelled; they live until the function returns.
 typedef void (*neap_end_fn)(neap *n, const char *error, const char *traceback,
                             void *arg);
 

@@ -27,7 +27,7 @@ static void on_main_end(neap *n, const char *error, const char *traceback,
                         void *arg) {
     int *is_over = arg;
     *is_over = 1;
-    if (error && strncmp(error, "cancelled:", 10) != 0) {
+    if (error) {
         print_failure(error, traceback);
         neap_stop(n, 1);
     }

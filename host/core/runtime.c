@@ -273,7 +273,12 @@ void runtime_free(struct runtime *rt) {
     }
     // luv's handles have to be closed while there is a Lua state
     uv_walk(rt->loop, on_walk, rt);
-    uv_run(rt->loop, UV_RUN_DEFAULT);
+    // neither sleeping nor ready tasks hold this up; a pending uv_stop ends
+    // the first run before anything is closed
+    uv_unref((uv_handle_t *)&rt->timers.uv);
+    uv_unref((uv_handle_t *)&rt->idle);
+    while (uv_run(rt->loop, UV_RUN_DEFAULT) != 0) {
+    }
     lua_gc(rt->L, LUA_GCCOLLECT, 0);
     task_report_failures(rt, true);
     lua_close(rt->L);

@@ -68,6 +68,7 @@ static void start_child(struct group *g) {
     t->group = g;
     t->group_index = index;
     t->is_joined = true;
+    t->request = g->parent->request;
     if (g->parent->context && !t->context) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, g->parent->context);
         t->context = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -111,15 +112,19 @@ void group_run(struct task *parent, enum group_mode mode, int functions,
     g->total = total;
     lua_createtable(L, mode == GROUP_ALL ? (int)total : 1, 0);
     g->results = luaL_ref(L, LUA_REGISTRYINDEX);
-    task_park(parent, cancel_group, g);
+    parent->references++;
+    g->wait = task_park(parent, cancel_group, g);
     while (g->started < total && g->started < limit) {
         start_child(g);
     }
 }
 
-static void end_group(struct group *g) {
+static void wake_parent(struct group *g) {
     struct task *parent = g->parent;
     lua_State *L = parent->L;
+    if (!task_waits(parent, g->wait)) {
+        return; // it could not be suspended
+    }
     parent->cancel = NULL;
     if (g->value_count < 0) {
         task_wake_interrupted(parent);
@@ -141,10 +146,15 @@ static void end_group(struct group *g) {
             task_wake(parent, parent->wait, 1);
         }
     }
-    L = parent->rt->L;
+}
+
+static void end_group(struct group *g) {
+    wake_parent(g);
+    lua_State *L = g->parent->rt->L;
     luaL_unref(L, LUA_REGISTRYINDEX, g->results);
     luaL_unref(L, LUA_REGISTRYINDEX, g->functions);
     luaL_unref(L, LUA_REGISTRYINDEX, g->items);
+    task_release(g->parent);
     free(g);
 }
 

@@ -26,7 +26,8 @@ enum group_mode { GROUP_ALL, GROUP_RACE };
 
 // A group: children whose results one parent waits for.
 struct group {
-    struct task *parent;
+    struct task *parent; // holds a reference: it may not wait for the end
+    uint32_t wait;
     enum group_mode mode;
     int results;      // registry reference: list of first results, or the
                       // error or results that decide the group

@@ -131,15 +131,30 @@ static void interrupt(struct task *t) {
     task_wake_interrupted(t);
 }
 
-void task_unpark(struct task *t) {
-    if (t->state == TASK_WAITING) {
-        if (t->cancel) {
-            t->cancel(t, t->cancel_ctx);
-        }
-        t->cancel = NULL;
-        t->wait++;
-        t->state = TASK_RUNNING;
+// leave_run_queue takes back a wake-up that came before the task yielded.
+static void leave_run_queue(struct task *t) {
+    struct runtime *rt = t->rt;
+    struct task **at = &rt->ready_first;
+    while (*at && *at != t) {
+        at = &(*at)->next;
     }
+    if (*at) {
+        *at = t->next;
+        if (!*at) {
+            rt->ready_last = at;
+        }
+    }
+}
+
+void task_unpark(struct task *t) {
+    if (t->state == TASK_WAITING && t->cancel) {
+        t->cancel(t, t->cancel_ctx);
+    } else if (t->state == TASK_READY) {
+        leave_run_queue(t);
+    }
+    t->cancel = NULL;
+    t->wait++;
+    t->state = TASK_RUNNING;
 }
 
 void task_cancel(struct task *t) {
@@ -287,6 +302,7 @@ struct task *task_spawn(struct runtime *rt, lua_State *L, int nargs) {
     lua_insert(L, -nargs - 2);
     lua_checkstack(t->L, nargs + 2);
     lua_xmove(L, t->L, nargs + 2);
+    t->request = parent ? parent->request : 0;
     if (parent && parent->context) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, parent->context);
         t->context = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -318,11 +334,14 @@ int task_push_outcome(struct task *t, lua_State *L) {
         return 0;
     }
     int n = lua_gettop(t->L) - 1; // above the spawner's function
-    lua_checkstack(t->L, n);
+    if (!lua_checkstack(L, n + 2)) {
+        lua_pushlightuserdata(L, (void *)&task_fail_key);
+        lua_push_error(L, "task.results", "too many results: %d", n);
+        return 2;
+    }
     for (int i = 0; i < n; i++) {
         lua_pushvalue(t->L, i + 2);
     }
-    lua_checkstack(L, n + 2);
     lua_xmove(t->L, L, n);
     return n;
 }
@@ -336,15 +355,41 @@ static void wake_joiners(struct task *t) {
     }
 }
 
+// push_traceback pushes where L, which raised `message`, stood. LuaJIT no
+// longer knows the line of a frame whose own instruction failed, but it put
+// "file:line:" in front of the message. // [-0, +1]
+static void push_traceback(lua_State *L, const char *message) {
+    luaL_traceback(L, L, NULL, 0);
+    lua_Debug ar;
+    if (!message || !lua_getstack(L, 0, &ar) || !lua_getinfo(L, "Sl", &ar) ||
+        ar.currentline >= 0 || *ar.what == 'C') {
+        return;
+    }
+    size_t n = strlen(ar.short_src);
+    const char *frame = strstr(lua_tostring(L, -1), "\n\t");
+    if (!frame || strncmp(message, ar.short_src, n) != 0 || message[n] != ':') {
+        return;
+    }
+    size_t digits = strspn(message + n + 1, "0123456789");
+    size_t len = (size_t)(frame + 2 - lua_tostring(L, -1)) + n;
+    lua_pushlstring(L, lua_tostring(L, -1), len);
+    lua_pushlstring(L, message + n, digits + 1);
+    lua_pushstring(L, frame + 2 + n);
+    lua_concat(L, 3);
+    lua_remove(L, -2);
+}
+
 // keep_failure stores the error and where it happened. The coroutine's stack
 // is still there: LuaJIT unwinds only the C side of a dead coroutine.
 static void keep_failure(struct task *t) {
     lua_State *L = t->L;
     lua_createtable(L, 2, 0);
-    lua_insert(L, -2);
+    lua_pushvalue(L, -2);
     lua_rawseti(L, -2, 1);
-    luaL_traceback(L, L, NULL, 0);
+    bool is_text = lua_type(L, -2) == LUA_TSTRING;
+    push_traceback(L, is_text ? lua_tostring(L, -2) : NULL);
     lua_rawseti(L, -2, 2);
+    lua_remove(L, -2);
     t->failure = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
@@ -354,15 +399,12 @@ static void log_failure(struct task *t) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
     lua_rawgeti(L, -1, 1);
     lua_rawgeti(L, -2, 2);
-    if (luaL_callmeta(L, -2, "__tostring")) {
-        lua_replace(L, -3);
-    }
-    const char *text = lua_tostring(L, -2);
+    lua_describe_error(L, lua_gettop(L) - 1);
     char site[256];
     task_spawn_site(t, site, sizeof site);
     log_write(&t->rt->log, LOG_ERROR, "a task failed: %s\n%s\nspawned at %s",
-              text ? text : luaL_typename(L, -2), lua_tostring(L, -1), site);
-    lua_pop(L, 3);
+              lua_tostring(L, -1), lua_tostring(L, -2), site);
+    lua_pop(L, 4);
 }
 
 void task_report_failures(struct runtime *rt, bool all) {
@@ -404,9 +446,12 @@ void task_free_rest(struct runtime *rt) {
     }
 }
 
-static bool is_cancellation(struct task *t) {
+bool task_was_cancelled(struct task *t) {
     lua_State *L = t->rt->L;
     bool is = false;
+    if (t->state != TASK_FAILED) {
+        return false;
+    }
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
     lua_rawgeti(L, -1, 1);
     if (t->is_cancelled && lua_istable(L, -1)) {
@@ -447,7 +492,7 @@ static void finish(struct task *t, int status) {
     if (t->on_end) {
         t->on_end(t, t->on_end_arg);
     }
-    if (t->state == TASK_FAILED && !t->is_joined && !is_cancellation(t)) {
+    if (t->state == TASK_FAILED && !t->is_joined && !task_was_cancelled(t)) {
         list_append(&rt->failures, &t->all);
     }
     task_release(t);

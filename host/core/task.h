@@ -69,6 +69,7 @@ struct task {
     struct scope *scopes;
     struct group *group; // all, map, race: who is told of the end
     uint32_t group_index;
+    uint64_t request; // number of the request that it serves, or 0
     uint32_t wait;   // generation of the current wait
     int value_count; // values on L to resume with
     int anchor;      // registry reference of L
@@ -148,6 +149,9 @@ void task_scope_expire(struct scope *s);
 static inline bool task_is_over(const struct task *t) {
     return t->state >= TASK_DONE;
 }
+
+// task_was_cancelled says that a cancellation is what ended the task.
+bool task_was_cancelled(struct task *t);
 
 // task_push_outcome pushes a finished task's results, or FAIL and its error.
 // Returns the number of values. // [-0, +n]

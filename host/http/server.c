@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "http/conn.h"
+#include "http/connection.h"
 
 enum {
     pool_max = 1024,         // requests kept for reuse
@@ -87,15 +87,15 @@ void http_respond(struct http_request *r, struct response *response) {
     if (r->sink) {
         response_write(r->sink, response);
     } else if (r->conn) {
-        conn_respond(r->conn, response);
+        connection_respond(r->conn, response);
     }
     give_back(r);
 }
 
 void http_abandon(struct http_request *r) {
-    struct http_conn *c = r->conn;
+    struct http_connection *c = r->conn;
     if (c) {
-        conn_close(c); // tells the owner, who knows
+        connection_close(c); // tells the owner, who knows
     }
     give_back(r);
 }
@@ -120,7 +120,7 @@ struct http_request *http_request_local(const char *head, size_t head_len,
 void http_request_remote(const struct http_request *r, char *out, size_t size) {
     out[0] = 0;
     if (r->conn) {
-        conn_remote(r->conn, out, size);
+        connection_remote(r->conn, out, size);
     }
 }
 
@@ -157,11 +157,12 @@ static void on_handle_closed(uv_handle_t *h) {
     maybe_end(s);
 }
 
-static void each_conn(struct http_server *s, void (*fn)(struct http_conn *)) {
+static void each_conn(struct http_server *s,
+                      void (*fn)(struct http_connection *)) {
     struct list *next;
     for (struct list *n = s->conns.next; n != &s->conns; n = next) {
         next = n->next;
-        fn(conn_of_link(n));
+        fn(connection_of_link(n));
     }
 }
 
@@ -170,9 +171,9 @@ static void close_handles(struct http_server *s) {
     uv_close((uv_handle_t *)&s->listener, on_handle_closed);
     // what is held back is written now
     while (!list_is_empty(&s->held)) {
-        struct http_conn *c = conn_of_hold(s->held.next);
+        struct http_connection *c = connection_of_hold(s->held.next);
         list_remove(s->held.next);
-        conn_write(c);
+        connection_write(c);
     }
     uv_close((uv_handle_t *)&s->idle, on_handle_closed);
 }
@@ -180,7 +181,7 @@ static void close_handles(struct http_server *s) {
 void http_server_stop(struct http_server *s) {
     if (!s->is_stopping) {
         close_handles(s);
-        each_conn(s, conn_stop);
+        each_conn(s, connection_stop);
     }
 }
 
@@ -188,7 +189,7 @@ void http_server_close(struct http_server *s) {
     if (!s->is_stopping) {
         close_handles(s);
     }
-    each_conn(s, conn_close);
+    each_conn(s, connection_close);
 }
 
 void http_server_release(struct http_server *s) {
@@ -232,15 +233,15 @@ static void on_connection(uv_stream_t *listener, int status) {
         s->is_full = true;
         warn(s, "no more connections are taken for now");
     } else {
-        conn_accept(s);
+        connection_accept(s);
     }
 }
 
-void server_conn_closed(struct http_server *s) {
+void server_connection_closed(struct http_server *s) {
     s->connections--;
     if (s->is_full && !s->is_stopping) {
         s->is_full = false;
-        conn_accept(s);
+        connection_accept(s);
     }
     maybe_end(s);
 }

@@ -18,7 +18,7 @@
 #include "http/parse.h"
 #include "http/response.h"
 
-struct http_conn;
+struct http_connection;
 struct http_server;
 struct runtime;
 
@@ -44,11 +44,11 @@ struct http_request {
     struct http_head head; // its slices point into bytes
     struct buf bytes;
     struct buf body;
-    struct http_server *server; // NULL in process
-    struct http_conn *conn;     // NULL once the client is gone
-    struct buf *sink;           // takes the response, in process
-    void *data;                 // the owner's
-    struct http_request *next;  // in the server's pool
+    struct http_server *server;   // NULL in process
+    struct http_connection *conn; // NULL once the client is gone
+    struct buf *sink;             // takes the response, in process
+    void *data;                   // the owner's
+    struct http_request *next;    // in the server's pool
 };
 
 // None of these may call back into the server except http_respond.

@@ -39,6 +39,22 @@ int lua_fail(lua_State *L, const char *code, const char *fmt, ...) {
     return lua_error(L);
 }
 
+static int call_tostring(lua_State *L) {
+    return luaL_callmeta(L, 1, "__tostring");
+}
+
+void lua_describe_error(lua_State *L, int index) {
+    lua_pushvalue(L, index);
+    if (!lua_isstring(L, -1)) {
+        lua_pushcfunction(L, call_tostring);
+        lua_insert(L, -2);
+        if (lua_pcall(L, 1, 1, 0) != 0 || !lua_isstring(L, -1)) {
+            lua_pop(L, 1);
+            lua_pushstring(L, luaL_typename(L, index));
+        }
+    }
+}
+
 static int l_tostring(lua_State *L) {
     lua_getfield(L, 1, "code");
     lua_getfield(L, 1, "message");

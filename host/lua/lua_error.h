@@ -14,6 +14,11 @@ void lua_push_error(lua_State *L, const char *code, const char *fmt, ...)
 int lua_fail(lua_State *L, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+// lua_describe_error pushes the text of any raised value: a string as it is,
+// else what its __tostring gives, else the name of its type. It never raises.
+// // [-0, +1]
+void lua_describe_error(lua_State *L, int index);
+
 // luaopen_neap_error pushes { is_error, new }. // [-0, +1]
 int luaopen_neap_error(lua_State *L);
 

@@ -5,9 +5,9 @@
 #include "core/runtime.h"
 #include "core/task.h"
 #include "lua/lua_error.h"
-//#include "lua/lua_http.h"
+#include "lua/lua_http.h"
 #include "lua/lua_json.h"
-//#include "lua/lua_model.h"
+#include "lua/lua_model.h"
 #include "lua/lua_redis.h"
 #include "lua/lua_task.h"
 #include "lua/lua_util.h"
@@ -36,12 +36,10 @@ int luaopen_neap_luv(lua_State *L) {
 
 static const luaL_Reg modules_in_c[] = {
     {"neap.core.error", luaopen_neap_error},
-    //                                        {"neap.core.http",
-    //                                        luaopen_neap_http},
+    {"neap.core.http", luaopen_neap_http},
     {"neap.core.json", luaopen_neap_json},
     {"neap.core.luv", luaopen_neap_luv},
-    //                                        {"neap.core.model",
-    //                                        luaopen_neap_model},
+    {"neap.core.model", luaopen_neap_model},
     {"neap.core.redis", luaopen_neap_redis},
     {"neap.core.task", luaopen_neap_task},
     {"neap.core.util", luaopen_neap_util},

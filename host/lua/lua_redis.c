@@ -316,6 +316,7 @@ static int l_execute(lua_State *L) {
 // that directory, without a directory one in memory
 static int l_open(lua_State *L) {
     struct redis_url url;
+    lua_settop(L, 2);
     bool has_url = !lua_isnoneornil(L, 1);
     char error[REDIS_URL_ERROR];
     if (has_url &&

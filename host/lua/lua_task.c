@@ -3,10 +3,14 @@
 #include "lua/lua_task.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 
 #include "core/runtime.h"
 #include "core/sync.h"
 #include "lua/lua_error.h"
+
+// What LuaJIT lets a C function put on a stack is 8000 values.
+enum { values_max = 7900 };
 
 #define TASK  "neap.task"
 #define WAITQ "neap.waitq"
@@ -50,9 +54,24 @@ static int l_spawn(lua_State *L) {
     struct runtime *rt = rt_of(L);
     push_handle(L, NULL);
     lua_insert(L, 1);
+    luaL_argcheck(L, lua_gettop(L) < values_max, 2, "too many arguments");
     struct task *t = task_spawn(rt, L, lua_gettop(L) - 2);
     *(struct task **)lua_touserdata(L, 1) = t;
     return 1;
+}
+
+// spawn_always(fn, ...) -> task; fn runs even if the task is cancelled before
+// it starts, as it has something to give back
+static int l_spawn_always(lua_State *L) {
+    l_spawn(L);
+    (*(struct task **)lua_touserdata(L, 1))->is_started = true;
+    return 1;
+}
+
+// check(): raises if the task is cancelled or out of time
+static int l_check(lua_State *L) {
+    task_interrupt_check(L, check_running(L));
+    return 0;
 }
 
 static bool leave_joiners(struct task *t, void *ctx) {
@@ -148,6 +167,30 @@ static int l_set_context(lua_State *L) {
         lua_rawseti(L, LUA_REGISTRYINDEX, t->context);
     }
     return 0;
+}
+
+// request_id() -> the id of the request that is being served, or nil: the
+// context's own, else one made of the request's number
+static int l_request_id(lua_State *L) {
+    static uint32_t process; // tells the processes apart, roughly
+    struct task *t = rt_of(L)->current;
+    if (l_context(L)) {
+        lua_getfield(L, -1, "request_id");
+        if (!lua_isnil(L, -1)) {
+            return 1;
+        }
+    }
+    if (!t || !t->request) {
+        return 0;
+    }
+    if (process == 0) {
+        process = (uint32_t)(uv_hrtime() ^ (uint64_t)uv_os_getpid() << 16) | 1;
+    }
+    char text[32];
+    snprintf(text, sizeof text, "%08x-%llu", process,
+             (unsigned long long)t->request);
+    lua_pushstring(L, text);
+    return 1;
 }
 
 // shield(change): +1 holds cancellation back, -1 lets it through again
@@ -252,8 +295,10 @@ static int l_waitq_gc(lua_State *L) {
 static const luaL_Reg functions[] = {{"sleep", l_sleep},
                                      {"unpark", l_unpark},
                                      {"yield", l_yield},
+                                     {"check", l_check},
                                      {"context", l_context},
                                      {"set_context", l_set_context},
+                                     {"request_id", l_request_id},
                                      {"shield", l_shield},
                                      {"scope", l_scope},
                                      {"close_scope", l_close_scope},
@@ -307,6 +352,10 @@ int luaopen_neap_task(lua_State *L) {
     new_class(L, rt, TASK, task_methods, l_task_gc);
     lua_getfield(L, -1, "__index");
     lua_setfield(L, -4, "methods");
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, l_spawn_always, 2);
+    lua_setfield(L, -4, "spawn_always");
     lua_pushcclosure(L, l_spawn, 2);
     lua_setfield(L, -2, "spawn");
     return 1;

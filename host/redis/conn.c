@@ -106,6 +106,7 @@ static void fail_waiters(struct conn *c, uint32_t n, const char *code,
                          const char *text) {
     while (n-- > 0) {
         struct waiter w = c->ring[c->head++ & (c->cap - 1)];
+        c->settled = w.end;
         w.sink->failed(&w, code, text);
     }
 }
@@ -250,6 +251,7 @@ static void take_reply(struct conn *c) {
         return;
     }
     struct waiter w = c->ring[c->head++ & (c->cap - 1)];
+    c->settled = w.end;
     w.sink->done(&w);
 }
 
@@ -457,6 +459,13 @@ static void on_connected(uv_connect_t *req, int status) {
     greet(c);
 }
 
+// fail_soon is for what fails at once: nobody is told before the call that
+// opened the connection has returned.
+static void fail_soon(struct conn *c, int error) {
+    c->connect_error = error;
+    set_timer(c, 0);
+}
+
 static struct link *new_link(struct conn *c) {
     struct link *l = xcalloc(1, sizeof *l);
     l->conn = c;
@@ -480,7 +489,7 @@ static void connect_address(struct conn *c, const struct sockaddr *address) {
     l->handle.data = l;
     int r = uv_tcp_connect(&l->connect, &l->tcp, address, on_connected);
     if (r < 0) {
-        lose(c, "redis.connect", uv_strerror(r));
+        fail_soon(c, r);
     }
 }
 
@@ -519,7 +528,7 @@ static void resolve(struct conn *c, const struct redis_url *u) {
     if (r < 0) {
         c->lookup = NULL;
         free(k);
-        lose(c, "redis.connect", uv_strerror(r));
+        fail_soon(c, r);
     }
 }
 
@@ -552,6 +561,7 @@ static void open_link(struct conn *c) {
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
     c->state = CONN_RESOLVING;
+    c->connect_error = 0;
     set_timer(c, c->options->embedded ? 30 : c->options->connect_timeout);
     if (c->options->embedded) {
         embedded_ready(c->options->embedded, on_embedded, new_lookup(c));
@@ -623,7 +633,7 @@ static void lose(struct conn *c, const char *code, const char *text) {
     bool was_ready = c->state == CONN_READY;
     uint32_t sent = was_ready ? count_sent(c) : 0;
     uint32_t lost = count_overdue(c, sent);
-    uint64_t from = c->sending.len ? c->sending_base : c->out_base;
+    uint64_t from = c->settled; // of what is being sent, some may be answered
     if (lost) {
         from = c->ring[(c->head + lost - 1) & (c->cap - 1)].end;
     }
@@ -676,8 +686,9 @@ static void give_up_overdue(struct conn *c) {
             next = w->due_ms;
         }
     }
-    if (is_late &&
-        now - c->active_ms >= (uint64_t)(c->options->timeout * 1000)) {
+    uint64_t quiet_ms = now - c->active_ms;
+    if (is_late && (c->is_pooled ||
+                    quiet_ms >= (uint64_t)(c->options->timeout * 1000))) {
         lose(c, "redis.timeout", "the server is silent");
     } else if (next) {
         set_timer(c, (double)(next - now) / 1000 + 0.001);
@@ -690,7 +701,10 @@ static void on_timer(struct timer *t) {
     switch (c->state) {
     case CONN_BACKOFF: open_link(c); break;
     case CONN_READY: give_up_overdue(c); break;
-    default: lose(c, "redis.connect", "no connection in time");
+    default:
+        lose(c, "redis.connect",
+             c->connect_error ? uv_strerror(c->connect_error)
+                              : "no connection in time");
     }
 }
 

@@ -49,6 +49,7 @@ struct conn {
     struct buf sending;       // handed to uv_write
     uint64_t out_base;        // stream offset of out.data[0]
     uint64_t sending_base;    // likewise
+    uint64_t settled;         // stream offset of the first waiter's command
     struct waiter *ring;      // the queue: [head, tail) modulo cap
     uint32_t head, tail, cap; // cap is a power of two
     struct waiter greeting;
@@ -58,6 +59,7 @@ struct conn {
     struct timer timer; // the oldest waiter's deadline, connect or backoff
     uint64_t active_ms; // loop time of the last bytes received
     int attempts;       // that failed in a row
+    int connect_error;  // of an attempt that failed at once; told by the timer
     uint64_t reconnects, timeouts;
     void *decoder; // the sinks' own scratch, freed by free_decoder
     void (*free_decoder)(void *decoder);

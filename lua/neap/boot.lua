@@ -76,6 +76,7 @@ end
 -- require, dofile, print ----------------------------------------------------
 
 local loaded, loading = package.loaded, {}
+local wanted = {} -- what a coroutine waits for, by coroutine
 
 local function load_module(name)
   local tried = {}
@@ -90,13 +91,25 @@ local function load_module(name)
   error("module '" .. name .. "' not found:" .. table.concat(tried), 3)
 end
 
+-- is_loop: whether who loads that module waits, in the end, for us.
+local function is_loop(name)
+  local entry, me = loading[name], running()
+  while entry do
+    if entry.by == me then return true end
+    entry = loading[wanted[entry.by]]
+  end
+  return false
+end
+
 local function wait_for(name)
-  local entry = loading[name]
-  if entry.by == running() then
+  if is_loop(name) then
     error("loop or previous error loading module '" .. name .. "'", 3)
   end
+  local entry, me = loading[name], running()
   while loading[name] == entry do
+    wanted[me] = name
     local v, e = entry.queue:wait()
+    wanted[me] = nil
     if v == FAIL then error(e, 0) end
   end
 end

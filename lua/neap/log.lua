@@ -15,10 +15,8 @@ local function writer(level)
       end
       text = fmt:format(unpack(args, 1, n))
     end
-    local context = core.context()
-    if context and context.request_id then
-      text = "[" .. context.request_id .. "] " .. tostring(text)
-    end
+    local id = core.request_id()
+    if id then text = "[" .. tostring(id) .. "] " .. tostring(text) end
     util.log(level, tostring(text))
   end
 end

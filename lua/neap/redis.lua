@@ -30,7 +30,9 @@ local refused = {
   SSUBSCRIBE = "it would take over the shared connection",
   UNSUBSCRIBE = "it would take over the shared connection",
   PUNSUBSCRIBE = "it would take over the shared connection",
+  SUNSUBSCRIBE = "it would take over the shared connection",
   MONITOR = "it would take over the shared connection",
+  ["CLIENT REPLY"] = "the client relies on every reply",
   SYNC = "it is for replicas",
   PSYNC = "it is for replicas",
 }
@@ -61,6 +63,20 @@ end
 
 local function refuse(name)
   error(("%s is not available here: %s"):format(name, refused[name]), 3)
+end
+
+-- check_command refuses what is refused; returns the name in upper case.
+local function check_command(name, sub)
+  if type(name) ~= "string" then error("a command's name expected", 3) end
+  local upper = name:upper()
+  if upper == "CLIENT" then
+    while type(sub) == "table" do sub = sub[1] end
+    if type(sub) == "string" and sub:upper() == "REPLY" then upper = "CLIENT REPLY" end
+  end
+  if refused[upper] then
+    error(("%s is not available here: %s"):format(upper, refused[upper]), 3)
+  end
+  return upper
 end
 
 local rooms = setmetatable({}, { __mode = "k" }) -- a client's pooled connections
@@ -113,21 +129,31 @@ setmetatable(Client, { __index = new_method })
 --- redis:call(name, ...): any command by name; its reply as Redis's own Lua
 -- has it (nil inside arrays is false).
 function Client:call(name, ...)
-  local upper = type(name) == "string" and name:upper() or error("a command's name expected", 2)
-  if refused[upper] then refuse(upper) end
+  local upper = check_command(name, ...)
   if blocking[upper] then return call_blocking(self, upper, ...) end
   return check(core.call(self, name, ...))
 end
 
+function Client:client(...)
+  return self:call("CLIENT", ...)
+end
+
 -- pipelines -----------------------------------------------------------------
+
+local function check_blocking(name, ...)
+  local block = blocking[name]
+  if block and (block ~= block_option or block(...)) then
+    error(name .. " would block the pipeline", 3)
+  end
+end
 
 local function new_pipeline_method(_, key)
   if type(key) ~= "string" then return nil end
   local name = key:upper()
   if refused[name] then
     return function() refuse(name) end
-  elseif blocking[name] and name ~= "XREAD" and name ~= "XREADGROUP" then
-    return function() error(name .. " would block the pipeline", 2) end
+  elseif blocking[name] then
+    return function(self, ...) self:call(name, ...) end
   end
   local record = core.pipeline_command(name, maps[name])
   Pipeline[key] = record
@@ -137,12 +163,19 @@ setmetatable(Pipeline, { __index = new_pipeline_method })
 
 --- p:call(name, ...): any command, within redis:pipeline or redis:multi.
 function Pipeline:call(name, ...)
-  local upper = type(name) == "string" and name:upper() or error("a command's name expected", 2)
-  if refused[upper] then refuse(upper) end
+  check_blocking(check_command(name, ...), ...)
   return core.pipeline_call(self, name, ...)
 end
 
+function Pipeline:client(...)
+  return self:call("CLIENT", ...)
+end
+
 local function execute(self, fn, is_transaction)
+  if type(fn) ~= "function" then
+    error(("bad argument #1 to '%s' (function expected, got %s)"):format(
+      is_transaction and "multi" or "pipeline", type(fn)), 3)
+  end
   local p = core.pipeline()
   fn(p)
   if core.pipeline_count(p) == 0 then return {} end

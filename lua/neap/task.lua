@@ -185,8 +185,13 @@ local function leave(pool, ok, ...)
   return ...
 end
 
+local function start(fn, ...)
+  core.check() -- it may have been cancelled before
+  return fn(...)
+end
+
 local function run_in(pool, fn, ...)
-  return leave(pool, pcall(fn, ...))
+  return leave(pool, pcall(start, fn, ...))
 end
 
 --- pool:spawn(fn, ...): a task, started when there is room.
@@ -197,7 +202,7 @@ function Pool:spawn(fn, ...)
   else
     check(self.room:wait())
   end
-  return M.spawn(run_in, self, fn, ...)
+  return core.spawn_always(run_in, self, fn, ...)
 end
 
 --- pool:map(fn, list): as neap.map, within the pool's size.
@@ -230,7 +235,9 @@ function M.every(seconds, fn)
       due = due + seconds
       local now = monotonic()
       if due < now then due = now + seconds - (now - due) % seconds end
+      ticker.is_between = true
       M.sleep(due - now)
+      ticker.is_between = false
       if ticker.is_stopped then break end
       local ok, err = xpcall(fn, function(e)
         if errors.is_error(e, "cancelled") then return e end
@@ -248,7 +255,7 @@ end
 --- ticker:stop(): no tick starts any more; one that runs is not disturbed.
 function Ticker:stop()
   self.is_stopped = true
-  if self.task:status() == "waiting" then self.task:cancel() end
+  if self.is_between then self.task:cancel() end
 end
 
 -- channel, semaphore, event -------------------------------------------------
@@ -265,7 +272,8 @@ function M.channel(capacity)
     error("bad argument #1 to 'channel' (a capacity from 0 expected)", 2)
   end
   return setmetatable({
-    capacity = capacity, first = 1, count = 0, items = {}, pending = {},
+    capacity = capacity, first = 1, count = 0, items = {},
+    offers = {}, first_offer = 1, last_offer = 0, -- capacity 0: who sends what
     receivers = core.waitq(), senders = core.waitq(),
   }, Channel)
 end
@@ -274,42 +282,43 @@ local function closed_error()
   return errors.new { code = "channel.closed", message = "the channel is closed" }
 end
 
+-- offer leaves the value where a receiver finds it, and waits for that; false
+-- if the channel was closed. Each has a queue of its own, as one that is
+-- cancelled must not answer for another.
+local function offer(self, value)
+  local queue = core.waitq()
+  self.last_offer = self.last_offer + 1
+  self.offers[self.last_offer] = { value = value, queue = queue }
+  return check(queue:wait())
+end
+
+-- next_offer settles the oldest offer whose task still waits.
+local function next_offer(self, is_taken)
+  while self.first_offer <= self.last_offer do
+    local o = self.offers[self.first_offer]
+    self.offers[self.first_offer] = nil
+    self.first_offer = self.first_offer + 1
+    if o.queue:wake(is_taken) then return o.value end
+  end
+end
+
 --- channel:send(value): waits while the channel is full; an error of code
 -- "channel.closed" if it is closed.
 function Channel:send(value)
   if self.is_closed then error(closed_error(), 2) end
   if value == nil then value = NIL end
   if self.receivers:wake(value) then return end
+  if self.capacity == 0 then
+    if not offer(self, value) then error(closed_error(), 2) end
+    return
+  end
   while self.count >= self.capacity do
-    if self.capacity == 0 then
-      -- leave the value where a receiver finds it, and wait for that
-      local offer = { value = value }
-      self.pending[#self.pending + 1] = offer
-      local v, e = self.senders:wait()
-      if v == FAIL then
-        offer.is_withdrawn = true
-        if not offer.is_taken then error(e, 0) end
-      end
-      if not offer.is_taken then error(closed_error(), 2) end
-      return
-    end
     check(self.senders:wait())
     if self.is_closed then error(closed_error(), 2) end
     if self.receivers:wake(value) then return end
   end
   self.items[self.first + self.count] = value
   self.count = self.count + 1
-end
-
-local function take_offer(self)
-  while #self.pending > 0 do
-    local offer = table.remove(self.pending, 1)
-    if not offer.is_withdrawn then
-      offer.is_taken = true
-      self.senders:wake()
-      return offer.value
-    end
-  end
 end
 
 --- channel:receive(): the next value, waiting for it; nil, "closed" when the
@@ -322,9 +331,10 @@ function Channel:receive()
     self.first, self.count = self.first + 1, self.count - 1
     self.senders:wake()
   else
-    value = take_offer(self)
+    value = next_offer(self, true)
     if value == nil then
       if self.is_closed then return nil, "closed" end
+      self.senders:wake() -- one that found the buffer full finds us instead
       value = check(self.receivers:wait())
       if value == nil then return nil, "closed" end
     end
@@ -338,6 +348,7 @@ function Channel:close()
   self.is_closed = true
   while self.receivers:wake() do end
   while self.senders:wake() do end
+  while next_offer(self, false) do end
 end
 
 --- for value in channel:each() do ... end, until it is closed.
@@ -412,6 +423,7 @@ end
 -- it held.
 M.context = setmetatable({}, {
   __index = function(_, key)
+    if key == "request_id" then return core.request_id() end
     local t = core.context()
     return t and t[key]
   end,

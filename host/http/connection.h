@@ -1,6 +1,6 @@
-// conn: one connection of an HTTP server. For server.c alone.
-#ifndef NEAP_HTTP_CONN_H
-#define NEAP_HTTP_CONN_H
+// connection: one connection of an HTTP server. For server.c alone.
+#ifndef NEAP_HTTP_CONNECTION_H
+#define NEAP_HTTP_CONNECTION_H
 
 #include "base/list.h"
 #include "core/runtime.h"
@@ -18,7 +18,7 @@ struct http_server {
         uv_tcp_t tcp;
         uv_pipe_t pipe;
     } listener;
-    uv_idle_t idle;    // writes what was held back, see conn_flush
+    uv_idle_t idle;    // writes what was held back, see on_flush
     struct list held;  // connections
     struct list conns; // all of them
     struct http_request *free_requests;
@@ -36,32 +36,32 @@ struct http_server {
     char read_buffer[http_read_size];
 };
 
-// conn_accept takes the connection that waits on the listener.
-void conn_accept(struct http_server *s);
+// connection_accept takes the connection that waits on the listener.
+void connection_accept(struct http_server *s);
 
-// conn_respond sends the answer to the connection's current request.
-void conn_respond(struct http_conn *c, struct response *response);
+// connection_respond sends the answer to the connection's current request.
+void connection_respond(struct http_connection *c, struct response *response);
 
-// conn_stop closes the connection if nothing is under way on it.
-void conn_stop(struct http_conn *c);
+// connection_stop closes the connection if nothing is under way on it.
+void connection_stop(struct http_connection *c);
 
-// conn_close cuts the connection.
-void conn_close(struct http_conn *c);
+// connection_close cuts the connection.
+void connection_close(struct http_connection *c);
 
-// conn_write sends what is ready to be sent.
-void conn_write(struct http_conn *c);
+// connection_write sends what is ready to be sent.
+void connection_write(struct http_connection *c);
 
-// conn_remote writes the peer's address.
-void conn_remote(struct http_conn *c, char *out, size_t size);
+// connection_remote writes the peer's address.
+void connection_remote(struct http_connection *c, char *out, size_t size);
 
-struct http_conn *conn_of_link(struct list *link);
-struct http_conn *conn_of_hold(struct list *hold);
+struct http_connection *connection_of_link(struct list *link);
+struct http_connection *connection_of_hold(struct list *hold);
 
 // server_take_request and _give_request lend requests from the pool.
 struct http_request *server_take_request(struct http_server *s);
 void server_give_request(struct http_server *s, struct http_request *r);
 
-// server_conn_closed is told when a connection's memory is gone.
-void server_conn_closed(struct http_server *s);
+// server_connection_closed is told when a connection's memory is gone.
+void server_connection_closed(struct http_server *s);
 
 #endif

@@ -1,7 +1,7 @@
-// conn: one connection of an HTTP server: bytes to requests, and responses
-// to bytes. One request is with the owner at a time; the next head is looked
-// at when its response stands in the output.
-#include "http/conn.h"
+// connection: one connection of an HTTP server: bytes to requests, and
+// responses to bytes. One request is with the owner at a time; the next head is
+// looked at when its response stands in the output.
+#include "http/connection.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ enum {
 static const double linger_seconds = 2, probe_seconds = 1;
 static const uint64_t never = UINT64_MAX;
 
-enum conn_state {
+enum connection_state {
     CONN_IDLE,    // between requests; nothing of the next has come
     CONN_HEAD,    // part of a head has come
     CONN_BODY,    // the head is parsed, its body is coming
@@ -28,7 +28,7 @@ enum conn_state {
     CONN_CLOSED,  // until uv's close callback
 };
 
-struct http_conn {
+struct http_connection {
     union {
         uv_stream_t stream;
         uv_tcp_t tcp;
@@ -48,18 +48,18 @@ struct http_conn {
     size_t unsent;  // when the write timeout was last renewed
     size_t scanned; // see http_parse_head
     struct http_chunked chunked;
-    enum conn_state state;
+    enum connection_state state;
     bool is_eof;
     bool is_reading;
     bool is_writing;
 };
 
-struct http_conn *conn_of_link(struct list *link) {
-    return list_entry(link, struct http_conn, link);
+struct http_connection *connection_of_link(struct list *link) {
+    return list_entry(link, struct http_connection, link);
 }
 
-struct http_conn *conn_of_hold(struct list *hold) {
-    return list_entry(hold, struct http_conn, hold);
+struct http_connection *connection_of_hold(struct list *hold) {
+    return list_entry(hold, struct http_connection, hold);
 }
 
 // -- deadlines
@@ -67,7 +67,7 @@ struct http_conn *conn_of_hold(struct list *hold) {
 // expect_within sets the deadline. The timer is moved only to come nearer:
 // most deadlines are met, and moving it for each request would cost more
 // than that it looks once too often.
-static void expect_within(struct http_conn *c, double seconds) {
+static void expect_within(struct http_connection *c, double seconds) {
     struct runtime *rt = c->server->rt;
     c->deadline_ns =
         uv_now(rt->loop) * UINT64_C(1000000) + (uint64_t)(seconds * 1e9);
@@ -79,17 +79,17 @@ static void expect_within(struct http_conn *c, double seconds) {
 // -- closing
 
 static void on_closed(uv_handle_t *h) {
-    struct http_conn *c = h->data;
+    struct http_connection *c = h->data;
     struct http_server *s = c->server;
     list_remove(&c->link);
     buf_clear(&c->in);
     buf_clear(&c->out);
     buf_clear(&c->writing);
     free(c);
-    server_conn_closed(s);
+    server_connection_closed(s);
 }
 
-void conn_close(struct http_conn *c) {
+void connection_close(struct http_connection *c) {
     struct http_server *s = c->server;
     struct http_request *r = c->request;
     bool is_running = c->state == CONN_RUNNING;
@@ -112,21 +112,21 @@ void conn_close(struct http_conn *c) {
     }
 }
 
-void conn_stop(struct http_conn *c) {
+void connection_stop(struct http_connection *c) {
     if (c->state == CONN_IDLE && c->in.len == 0 && c->out.len == 0 &&
         !c->is_writing) {
-        conn_close(c);
+        connection_close(c);
     }
 }
 
 // linger closes our side and waits for the client to close its own: a close
 // with unread input would reset the connection, and the client might lose
 // the response (RFC 9112 §9.6).
-static void linger(struct http_conn *c) {
+static void linger(struct http_connection *c) {
     uv_os_fd_t fd;
     if (c->is_eof || uv_fileno((uv_handle_t *)&c->uv, &fd) != 0 ||
         shutdown(fd, SHUT_WR) != 0) {
-        conn_close(c);
+        connection_close(c);
         return;
     }
     c->state = CONN_LINGER;
@@ -137,14 +137,14 @@ static void linger(struct http_conn *c) {
 // -- output
 
 static void on_written(uv_write_t *w, int status) {
-    struct http_conn *c = w->data;
+    struct http_connection *c = w->data;
     c->is_writing = false;
     buf_clear(&c->writing);
     if (c->state == CONN_CLOSED) {
         return;
     }
     if (status < 0) {
-        conn_close(c);
+        connection_close(c);
         return;
     }
     expect_within(c, c->server->options.idle_timeout);
@@ -155,7 +155,7 @@ static void on_written(uv_write_t *w, int status) {
 }
 
 // write_rest lets uv write what did not fit the socket's buffer.
-static void write_rest(struct http_conn *c, size_t sent) {
+static void write_rest(struct http_connection *c, size_t sent) {
     c->writing = c->out;
     c->out = (struct buf){0};
     c->is_writing = true;
@@ -165,14 +165,14 @@ static void write_rest(struct http_conn *c, size_t sent) {
     if (uv_write(&c->write, &c->uv.stream, &b, 1, on_written) != 0) {
         c->is_writing = false;
         buf_clear(&c->writing);
-        conn_close(c);
+        connection_close(c);
         return;
     }
     c->unsent = b.len;
     expect_within(c, c->server->options.write_timeout);
 }
 
-void conn_write(struct http_conn *c) {
+void connection_write(struct http_connection *c) {
     if (c->is_writing || c->state == CONN_CLOSED) {
         return;
     }
@@ -180,7 +180,7 @@ void conn_write(struct http_conn *c) {
         uv_buf_t b = uv_buf_init(c->out.data, (unsigned)c->out.len);
         int n = uv_try_write(&c->uv.stream, &b, 1);
         if (n < 0 && n != UV_EAGAIN) {
-            conn_close(c);
+            connection_close(c);
             return;
         }
         size_t sent = n > 0 ? (size_t)n : 0;
@@ -200,7 +200,7 @@ void conn_write(struct http_conn *c) {
 
 // refuse answers what cannot be served, and ends the connection: where the
 // next request begins is not known.
-static void refuse(struct http_conn *c, int status) {
+static void refuse(struct http_connection *c, int status) {
     struct http_server *s = c->server;
     char text[64];
     int len = snprintf(text, sizeof text, "%s\n", http_reason(status));
@@ -219,7 +219,7 @@ static void refuse(struct http_conn *c, int status) {
     runtime_defer(s->rt, &c->flush);
 }
 
-void conn_respond(struct http_conn *c, struct response *response) {
+void connection_respond(struct http_connection *c, struct response *response) {
     struct http_server *s = c->server;
     struct http_request *r = c->request;
     bool is_last = !r->head.keep_alive || response->close || s->is_stopping ||
@@ -235,7 +235,7 @@ void conn_respond(struct http_conn *c, struct response *response) {
 
 // -- input
 
-static void start(struct http_conn *c) {
+static void start(struct http_connection *c) {
     struct http_server *s = c->server;
     c->state = CONN_RUNNING;
     c->deadline_ns = never;
@@ -269,7 +269,7 @@ static void keep_head(struct http_request *r, const char *from) {
 }
 
 // begin_body looks at what follows the head of the connection's request.
-static void begin_body(struct http_conn *c, bool has_more) {
+static void begin_body(struct http_connection *c, bool has_more) {
     const struct http_head *h = &c->request->head;
     const struct http_server_options *o = &c->server->options;
     if (!h->chunked && h->content_length == 0) {
@@ -290,7 +290,7 @@ static void begin_body(struct http_conn *c, bool has_more) {
 }
 
 // take_head returns how many bytes it took, 0 to wait for more.
-static size_t take_head(struct http_conn *c, const char *p, size_t len) {
+static size_t take_head(struct http_connection *c, const char *p, size_t len) {
     struct http_server *s = c->server;
     const struct http_server_options *o = &s->options;
     struct http_request *r = server_take_request(s);
@@ -319,7 +319,8 @@ static size_t take_head(struct http_conn *c, const char *p, size_t len) {
     return r->head.size;
 }
 
-static size_t take_sized_body(struct http_conn *c, const char *p, size_t len) {
+static size_t take_sized_body(struct http_connection *c, const char *p,
+                              size_t len) {
     struct http_request *r = c->request;
     size_t left = (size_t)r->head.content_length - r->body.len;
     size_t n = len < left ? len : left;
@@ -330,7 +331,7 @@ static size_t take_sized_body(struct http_conn *c, const char *p, size_t len) {
     return n;
 }
 
-static size_t take_chunked_body(struct http_conn *c, const char *p,
+static size_t take_chunked_body(struct http_connection *c, const char *p,
                                 size_t len) {
     struct http_request *r = c->request;
     size_t used;
@@ -349,7 +350,7 @@ static size_t take_chunked_body(struct http_conn *c, const char *p,
     return used;
 }
 
-static size_t take_body(struct http_conn *c, const char *p, size_t len) {
+static size_t take_body(struct http_connection *c, const char *p, size_t len) {
     struct http_request *r = c->request;
     size_t steps = r->body.len / body_step;
     size_t used = r->head.chunked ? take_chunked_body(c, p, len)
@@ -362,7 +363,7 @@ static size_t take_body(struct http_conn *c, const char *p, size_t len) {
 
 // consume serves from the bytes and returns how many it used. No request is
 // begun while an answer waits for the client to take it.
-static size_t consume(struct http_conn *c, const char *p, size_t len) {
+static size_t consume(struct http_connection *c, const char *p, size_t len) {
     size_t at = 0, used = 1;
     while (at < len && used > 0) {
         if (c->state == CONN_BODY) {
@@ -378,7 +379,7 @@ static size_t consume(struct http_conn *c, const char *p, size_t len) {
 }
 
 // advance goes on with what was read before.
-static void advance(struct http_conn *c) {
+static void advance(struct http_connection *c) {
     if (c->in.len > 0) {
         size_t used = consume(c, c->in.data, c->in.len);
         buf_shift(&c->in, used);
@@ -396,7 +397,7 @@ static void advance(struct http_conn *c) {
     }
 }
 
-static void take(struct http_conn *c, const char *p, size_t len) {
+static void take(struct http_connection *c, const char *p, size_t len) {
     if (c->state >= CONN_LAST) {
         return;
     }
@@ -414,7 +415,7 @@ static void take(struct http_conn *c, const char *p, size_t len) {
 // is_gone says whether a client that sent EOF has left altogether: a reset,
 // or the end of a unix socket. A TCP peer that closed in order can't be told
 // from one that still reads.
-static bool is_gone(struct http_conn *c) {
+static bool is_gone(struct http_connection *c) {
     uv_os_fd_t fd;
     if (uv_fileno((uv_handle_t *)&c->uv, &fd) != 0) {
         return true;
@@ -423,14 +424,14 @@ static bool is_gone(struct http_conn *c) {
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
 }
 
-static void end_input(struct http_conn *c) {
+static void end_input(struct http_connection *c) {
     c->is_eof = true;
     c->is_reading = false; // uv has stopped it
     if (c->state == CONN_LINGER) {
-        conn_close(c);
+        connection_close(c);
     } else if (c->state == CONN_RUNNING) {
         if (c->server->options.eof_is_gone || is_gone(c)) {
-            conn_close(c);
+            connection_close(c);
         } else if (!c->is_writing) {
             expect_within(c, probe_seconds);
         }
@@ -440,27 +441,27 @@ static void end_input(struct http_conn *c) {
 }
 
 static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *b) {
-    struct http_conn *c = h->data;
+    struct http_connection *c = h->data;
     (void)size;
     *b = uv_buf_init(c->server->read_buffer, http_read_size);
 }
 
-static void update_reading(struct http_conn *c);
+static void update_reading(struct http_connection *c);
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
-    struct http_conn *c = stream->data;
+    struct http_connection *c = stream->data;
     if (n > 0) {
         take(c, b->base, (size_t)n);
         update_reading(c);
     } else if (n == UV_EOF) {
         end_input(c);
     } else if (n < 0) {
-        conn_close(c);
+        connection_close(c);
     }
 }
 
 // update_reading pauses reading while enough is waiting to be served.
-static void update_reading(struct http_conn *c) {
+static void update_reading(struct http_connection *c) {
     bool want = !c->is_eof && c->state != CONN_CLOSED &&
                 c->state != CONN_LAST && c->in.len < input_max;
     if (want == c->is_reading || c->state == CONN_CLOSED) {
@@ -480,9 +481,9 @@ static void on_idle(uv_idle_t *idle) {
     struct http_server *s = idle->data;
     uv_idle_stop(idle);
     while (!list_is_empty(&s->held)) {
-        struct http_conn *c = conn_of_hold(s->held.next);
+        struct http_connection *c = connection_of_hold(s->held.next);
         list_remove(&c->hold);
-        conn_write(c);
+        connection_write(c);
         if (c->state != CONN_CLOSED) {
             update_reading(c);
         }
@@ -493,9 +494,10 @@ static void on_idle(uv_idle_t *idle) {
 // request is likely to be answered in this turn too, so its predecessors'
 // responses wait for it, but no longer than until the loop comes round.
 static void on_flush(struct defer *d) {
-    struct http_conn *c =
-        (struct http_conn *)(void *)((char *)d -
-                                     offsetof(struct http_conn, flush));
+    struct http_connection *c =
+        (struct http_connection *)(void *)((char *)d -
+                                           offsetof(struct http_connection,
+                                                    flush));
     struct http_server *s = c->server;
     advance(c);
     if (c->state == CONN_RUNNING && c->out.len < output_hold) {
@@ -505,15 +507,16 @@ static void on_flush(struct defer *d) {
         }
     } else {
         list_remove(&c->hold);
-        conn_write(c);
+        connection_write(c);
     }
     update_reading(c);
 }
 
 static void on_due(struct timer *t) {
-    struct http_conn *c =
-        (struct http_conn *)(void *)((char *)t -
-                                     offsetof(struct http_conn, timer));
+    struct http_connection *c =
+        (struct http_connection *)(void *)((char *)t -
+                                           offsetof(struct http_connection,
+                                                    timer));
     const struct http_server_options *o = &c->server->options;
     if (c->deadline_ns > uv_hrtime()) {
         if (c->deadline_ns != never) {
@@ -522,7 +525,7 @@ static void on_due(struct timer *t) {
     } else if (c->is_writing) {
         size_t unsent = uv_stream_get_write_queue_size(&c->uv.stream);
         if (unsent >= c->unsent) {
-            conn_close(c);
+            connection_close(c);
             return;
         }
         c->unsent = unsent;
@@ -530,7 +533,7 @@ static void on_due(struct timer *t) {
     } else if (c->state == CONN_HEAD || c->state == CONN_BODY) {
         refuse(c, 408);
     } else if (c->state != CONN_RUNNING || is_gone(c)) {
-        conn_close(c);
+        connection_close(c);
     } else {
         expect_within(c, probe_seconds);
     }
@@ -538,7 +541,7 @@ static void on_due(struct timer *t) {
 
 // -- beginning
 
-static int open_stream(struct http_server *s, struct http_conn *c) {
+static int open_stream(struct http_server *s, struct http_connection *c) {
     uv_loop_t *loop = s->rt->loop;
     if (s->is_unix) {
         uv_pipe_init(loop, &c->uv.pipe, 0);
@@ -553,8 +556,8 @@ static int open_stream(struct http_server *s, struct http_conn *c) {
     return rc;
 }
 
-void conn_accept(struct http_server *s) {
-    struct http_conn *c = xcalloc(1, sizeof *c);
+void connection_accept(struct http_server *s) {
+    struct http_connection *c = xcalloc(1, sizeof *c);
     c->server = s;
     list_init(&c->hold);
     timer_init(&c->timer, on_due);
@@ -563,14 +566,14 @@ void conn_accept(struct http_server *s) {
     list_append(&s->conns, &c->link);
     s->connections++;
     if (open_stream(s, c) != 0) {
-        conn_close(c);
+        connection_close(c);
         return;
     }
     expect_within(c, s->options.idle_timeout);
     update_reading(c);
 }
 
-void conn_remote(struct http_conn *c, char *out, size_t size) {
+void connection_remote(struct http_connection *c, char *out, size_t size) {
     struct sockaddr_storage a;
     int len = sizeof a;
     out[0] = 0;

@@ -1,0 +1,46 @@
+// lua_model: the binding of host/model: definitions, rows and writes here,
+// queries in lua_query.c.
+#ifndef NEAP_LUA_MODEL_H
+#define NEAP_LUA_MODEL_H
+
+#include <lua.h>
+
+#include "model/commit.h"
+#include "model/row.h"
+#include "model/schema.h"
+#include "redis/pool.h"
+
+struct model {
+    struct schema schema;
+    struct commit commit;
+    struct runtime *rt;
+    int client;        // registry reference of the Redis client
+    int names;         // registry references: the list of field names,
+    int class;         // the rows' metatable,
+    int shadows;       // and rows -> what they were loaded as (weak)
+    uint32_t segments; // as last seen
+    bool has_commit;
+};
+
+// luaopen_neap_model pushes the primitives that lua/neap/model.lua builds
+// on. // [-0, +1]
+int luaopen_neap_model(lua_State *L);
+
+// lua_query_open adds the query functions to the table on top. // [-0, +0]
+void lua_query_open(lua_State *L);
+
+// lua_model_check returns the model at that argument.
+struct model *lua_model_check(lua_State *L, int arg);
+
+// lua_model_pool returns the model's client, or raises if it was closed.
+struct pool *lua_model_pool(lua_State *L, struct model *m);
+
+// lua_model_encode appends the encoded value at index to bytes. v->p becomes
+// its offset + 1, or NULL for null. Returns what is wrong with it, or NULL.
+const char *lua_model_encode(lua_State *L, int index, const struct field *f,
+                             struct buf *bytes, struct value *v);
+
+// lua_model_push_row pushes the row as an object of the model. // [-0, +1]
+void lua_model_push_row(lua_State *L, struct model *m, const struct row *r);
+
+#endif

@@ -1,0 +1,682 @@
+// exec: runs a planned query: columns, order, ids, rows.
+#include "model/exec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "model/index.h"
+#include "model/key.h"
+
+enum { walk_chunk = 1024, span_gap = 16 };
+
+// -- life
+
+void query_clear(struct query *q) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        for (uint32_t j = 0; j < q->conditions[i].count; j++) {
+            free((char *)(uintptr_t)q->conditions[i].values[j].p);
+        }
+        free(q->conditions[i].values);
+    }
+    free(q->conditions);
+    q->conditions = NULL;
+    q->count = 0;
+}
+
+struct exec *exec_new(struct conn *conn, const struct query *q,
+                      uint32_t *segments, char *error, size_t size) {
+    struct plan p;
+    if (plan_make(q, &p, error, size) < 0) {
+        return NULL;
+    }
+    struct exec *e = xcalloc(1, sizeof *e);
+    e->query = *q;
+    e->plan = p;
+    e->conn = conn;
+    e->segments = segments;
+    e->references = 1;
+    e->to_skip = q->offset;
+    e->left = q->limit;
+    return e;
+}
+
+static void free_rows(struct exec *e) {
+    for (uint32_t i = 0; i < e->row_count; i++) {
+        free(e->rows[i]);
+    }
+    free(e->rows);
+    e->rows = NULL;
+    e->row_count = 0;
+}
+
+void exec_release(struct exec *e) {
+    if (--e->references > 0) {
+        return;
+    }
+    if (e->columns) {
+        columns_free(e->columns);
+    }
+    free_rows(e);
+    query_clear(&e->query);
+    plan_clear(&e->plan);
+    buf_clear(&e->ready);
+    buf_clear(&e->tie);
+    buf_clear(&e->ids);
+    free(e->ordinals);
+    free(e->id_values);
+    free(e);
+}
+
+static void ignore(struct exec *e, const char *code, const char *error) {
+    (void)e, (void)code, (void)error;
+}
+
+void exec_forget(struct exec *e) {
+    e->done = ignore;
+}
+
+static void begin(struct exec *e, exec_fn done, void *ctx) {
+    e->references++;
+    e->done = done;
+    e->ctx = ctx;
+    e->code[0] = 0;
+}
+
+static void end(struct exec *e, const char *code, const char *error) {
+    e->done(e, code, error);
+    exec_release(e);
+}
+
+static void note_error(struct exec *e, const char *code, const char *text) {
+    if (!e->code[0]) {
+        snprintf(e->code, sizeof e->code, "%s", code);
+        snprintf(e->error, sizeof e->error, "%s", text);
+    }
+}
+
+// -- opening: columns
+
+static void push_ordinal(struct buf *b, uint32_t n) {
+    buf_add(b, &n, sizeof n);
+}
+
+static uint32_t ready_count(const struct exec *e) {
+    return (uint32_t)(e->ready.len / sizeof(uint32_t) - e->ready_at);
+}
+
+struct ranked {
+    uint64_t value; // as packed; 0 is null
+    uint32_t ordinal;
+};
+
+static int by_value(const void *a, const void *b) {
+    const struct ranked *x = a, *y = b;
+    if (x->value != y->value) {
+        return x->value < y->value ? -1 : 1;
+    }
+    return (x->ordinal > y->ordinal) - (x->ordinal < y->ordinal);
+}
+
+// order_packed finds the rows that the limit lets through, in order: the best
+// of each segment, merged. Nulls rank last in either direction.
+static void order_packed(struct exec *e) {
+    const struct columns *c = e->columns;
+    const struct field *f = &e->query.schema->fields[e->query.order];
+    uint64_t most = e->query.limit == NO_LIMIT
+                        ? NO_LIMIT
+                        : e->query.limit + e->query.offset;
+    struct ranked *all = NULL;
+    size_t n = 0;
+    for (uint32_t i = 0; i < c->segments; i++) {
+        size_t k = bits_count(&c->rows[i]);
+        k = k < most ? k : (size_t)most;
+        uint16_t *offsets = xmalloc((k + 1) * sizeof offsets[0]);
+        uint64_t *values = xmalloc((k + 1) * sizeof values[0]);
+        k = packed_top(c->order[i].data, c->order[i].len, f->width, &c->rows[i],
+                       e->query.is_descending, k, offsets, values);
+        all = xrealloc(all, (n + k + 1) * sizeof all[0]);
+        for (size_t j = 0; j < k; j++) {
+            uint64_t v = values[j];
+            uint64_t rank = v == 0                   ? UINT64_MAX
+                            : e->query.is_descending ? UINT64_MAX - v
+                                                     : v;
+            all[n++] = (struct ranked){rank, i * SCHEMA_SEGMENT + offsets[j]};
+        }
+        free(offsets);
+        free(values);
+    }
+    if (c->segments > 1 && n) {
+        qsort(all, n, sizeof all[0], by_value);
+    }
+    for (size_t i = 0; i < n; i++) {
+        push_ordinal(&e->ready, all[i].ordinal);
+    }
+    free(all);
+}
+
+static void on_columns(struct columns *c, const char *code, const char *error) {
+    struct exec *e = c->ctx;
+    if (!code) {
+        *e->segments = c->segments;
+        if (e->plan.order == ORDER_PACKED) {
+            order_packed(e);
+        }
+    }
+    end(e, code, error);
+}
+
+uint64_t exec_count(const struct exec *e) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; e->columns && i < e->columns->segments; i++) {
+        n += bits_count(&e->columns->rows[i]);
+    }
+    return n;
+}
+
+// -- opening: rows that are named
+
+static int compare_rows(const void *a, const void *b, void *query) {
+    return query_compare(query, *(struct row *const *)a,
+                         *(struct row *const *)b);
+}
+
+// keep_matching moves the rows that match to the front; the rest is freed.
+static uint32_t keep_matching(struct exec *e, struct row **rows,
+                              uint32_t count) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (rows[i] && query_matches(&e->query, rows[i])) {
+            rows[n++] = rows[i];
+        } else {
+            free(rows[i]);
+        }
+    }
+    memset(rows + n, 0, (count - n) * sizeof rows[0]);
+    return n;
+}
+
+static void on_named_rows(struct fetch *f, const char *code,
+                          const char *error) {
+    struct exec *e = f->ctx;
+    if (!code) {
+        e->rows = f->rows;
+        e->row_count = keep_matching(e, f->rows, f->count);
+        f->rows = NULL;
+        f->count = 0;
+        qsort_r(e->rows, e->row_count, sizeof e->rows[0], compare_rows,
+                &e->query);
+    }
+    end(e, code, error);
+}
+
+static void fetch_named(struct exec *e, const struct value *ids, uint32_t n) {
+    if (n == 0) {
+        end(e, NULL, NULL);
+        return;
+    }
+    fetch_rows(e->conn, e->query.schema, ids, n, on_named_rows, e);
+}
+
+// The reply of HMGET on a unique index: the ids, or nil.
+static void *holder_string(struct waiter *w, const redisReadTask *t,
+                           const char *s, size_t len) {
+    struct exec *e = w->ctx;
+    if (t->type == REDIS_REPLY_ERROR) {
+        char text[200];
+        snprintf(text, sizeof text, "%.*s", (int)len, s);
+        note_error(e, "model.damaged", text);
+    } else if (t->parent) {
+        struct value *v = &e->id_values[e->window++];
+        v->p = (const char *)(e->ids.len + 1);
+        v->len = len;
+        buf_add(&e->ids, s, len);
+    }
+    return e;
+}
+
+static void *any_array(struct waiter *w, const redisReadTask *t, size_t n) {
+    (void)t, (void)n;
+    return w->ctx;
+}
+
+static void *any_integer(struct waiter *w, const redisReadTask *t,
+                         long long v) {
+    (void)t, (void)v;
+    return w->ctx;
+}
+
+static void *any_nil(struct waiter *w, const redisReadTask *t) {
+    (void)t;
+    return w->ctx;
+}
+
+static void point_ids(struct exec *e) {
+    for (uint32_t i = 0; i < e->window; i++) {
+        if (e->id_values[i].p) {
+            e->id_values[i].p = e->ids.data + (size_t)e->id_values[i].p - 1;
+        }
+    }
+}
+
+static void holder_done(struct waiter *w) {
+    struct exec *e = w->ctx;
+    if (e->code[0]) {
+        end(e, e->code, e->error);
+        return;
+    }
+    point_ids(e);
+    fetch_named(e, e->id_values, e->window);
+}
+
+static void any_failed(struct waiter *w, const char *code, const char *text) {
+    end(w->ctx, code, text);
+}
+
+static const struct sink holder_sink = {holder_string, any_array,   any_integer,
+                                        any_nil,       holder_done, any_failed};
+
+static void ask_holders(struct exec *e) {
+    const struct condition *c = &e->query.conditions[e->plan.driver];
+    struct buf *out = conn_out(e->conn), key = {0};
+    key_unique(&key, e->query.schema, c->field);
+    resp_command(out, c->count + 2);
+    resp_arg_s(out, "HMGET");
+    resp_arg(out, key.data, key.len);
+    for (uint32_t i = 0; i < c->count; i++) {
+        resp_arg(out, c->values[i].p, c->values[i].len);
+    }
+    buf_clear(&key);
+    e->id_values = xcalloc(c->count, sizeof e->id_values[0]);
+    conn_wait(e->conn, &holder_sink, e);
+}
+
+void exec_open(struct exec *e, exec_fn done, void *ctx) {
+    begin(e, done, ctx);
+    const struct condition *c = NULL;
+    switch (e->plan.way) {
+    case PLAN_KEYS:
+        c = &e->query.conditions[e->plan.driver];
+        fetch_named(e, c->values, c->count);
+        break;
+    case PLAN_UNIQUE: ask_holders(e); break;
+    case PLAN_COLUMNS:
+        e->columns = columns_read(e->conn, &e->query, &e->plan, *e->segments,
+                                  on_columns, e);
+        break;
+    default: end(e, NULL, NULL); // nothing has to be read first
+    }
+}
+
+// -- ordinals, in order
+
+// emit puts an ordinal of the walk out if its bit is set, and clears the bit,
+// so that what is left in the end are the rows without a value.
+static void emit(struct exec *e, uint32_t n) {
+    if (e->columns) {
+        if (n / SCHEMA_SEGMENT >= e->columns->segments) {
+            return;
+        }
+        struct bits *b = &e->columns->rows[n / SCHEMA_SEGMENT];
+        if (!bits_test(b, n % SCHEMA_SEGMENT)) {
+            return;
+        }
+        bits_clear(b, n % SCHEMA_SEGMENT);
+    }
+    push_ordinal(&e->ready, n);
+}
+
+// end_tie puts entries of one score out in the order of their ordinals, which
+// a walk downwards meets the other way round.
+static void end_tie(struct exec *e) {
+    const uint32_t *list = (const uint32_t *)(const void *)e->tie.data;
+    size_t n = e->tie.len / sizeof list[0];
+    for (size_t i = 0; i < n; i++) {
+        emit(e, list[e->query.is_descending ? n - 1 - i : i]);
+    }
+    e->tie.len = 0;
+}
+
+static void *walk_string(struct waiter *w, const redisReadTask *t,
+                         const char *s, size_t len) {
+    struct exec *e = w->ctx;
+    if (t->type == REDIS_REPLY_ERROR) {
+        char text[200];
+        snprintf(text, sizeof text, "%.*s", (int)len, s);
+        note_error(e, "model.damaged", text);
+    } else if (t->parent && t->idx % 2 == 0) {
+        const unsigned char *u = (const unsigned char *)s;
+        e->member = len == 4 ? (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
+                                   (uint32_t)u[2] << 8 | u[3]
+                             : ROW_NO_ORDINAL;
+    } else if (t->parent) {
+        double score = index_number((struct value){s, len});
+        if (e->tie.len && score != e->tie_score) {
+            end_tie(e);
+        }
+        e->tie_score = score;
+        push_ordinal(&e->tie, e->member);
+    }
+    return e;
+}
+
+static void *walk_array(struct waiter *w, const redisReadTask *t, size_t n) {
+    struct exec *e = w->ctx;
+    if (!t->parent) {
+        e->walk += n / 2;
+        e->is_walk_over = n / 2 < walk_chunk;
+    }
+    return e;
+}
+
+static void gather(struct exec *e);
+
+static void walk_done(struct waiter *w) {
+    struct exec *e = w->ctx;
+    if (e->code[0]) {
+        end(e, e->code, e->error);
+        return;
+    }
+    if (e->is_walk_over) {
+        end_tie(e);
+    }
+    gather(e);
+}
+
+static const struct sink walk_sink = {walk_string, walk_array, any_integer,
+                                      any_nil,     walk_done,  any_failed};
+
+static void ask_walk(struct exec *e) {
+    struct buf *out = conn_out(e->conn), key = {0};
+    key_zset(&key, e->query.schema, (uint32_t)e->query.order);
+    resp_command(out, 5);
+    resp_arg_s(out, e->query.is_descending ? "ZREVRANGE" : "ZRANGE");
+    resp_arg(out, key.data, key.len);
+    resp_arg_u(out, e->walk);
+    resp_arg_u(out, e->walk + walk_chunk - 1);
+    resp_arg_s(out, "WITHSCORES");
+    buf_clear(&key);
+    conn_wait(e->conn, &walk_sink, e);
+}
+
+// scan_bits readies up to n of the rows that are set, from e->scan on.
+static void scan_bits(struct exec *e, uint64_t n) {
+    const struct columns *c = e->columns;
+    while (n > 0 && c && e->scan / SCHEMA_SEGMENT < c->segments) {
+        uint32_t segment = e->scan / SCHEMA_SEGMENT;
+        uint32_t at = bits_next(&c->rows[segment], e->scan % SCHEMA_SEGMENT);
+        if (at == SCHEMA_SEGMENT) {
+            e->scan = (segment + 1) * SCHEMA_SEGMENT;
+            continue;
+        }
+        e->scan = segment * SCHEMA_SEGMENT + at;
+        push_ordinal(&e->ready, e->scan++);
+        n--;
+    }
+}
+
+static void read_ids(struct exec *e);
+
+static void skip_offset(struct exec *e) {
+    uint32_t n = ready_count(e);
+    uint32_t skipped = n < e->to_skip ? n : (uint32_t)e->to_skip;
+    e->ready_at += skipped;
+    e->to_skip -= skipped;
+    if (ready_count(e) == 0) {
+        e->ready.len = 0;
+        e->ready_at = 0;
+    }
+}
+
+// gather readies the ordinals of the next window, then goes on to their ids.
+static void gather(struct exec *e) {
+    for (;;) {
+        skip_offset(e);
+        uint32_t have = ready_count(e);
+        if (have >= e->want) {
+            break;
+        }
+        if (e->plan.order == ORDER_PACKED) {
+            break;
+        }
+        if (e->plan.order == ORDER_WALK && !e->is_walk_over) {
+            ask_walk(e);
+            return;
+        }
+        uint32_t before = e->scan;
+        scan_bits(e, e->want - have + e->to_skip);
+        if (e->scan == before || ready_count(e) == have) {
+            break;
+        }
+    }
+    read_ids(e);
+}
+
+// -- ids
+
+static void fetch_window(struct exec *e);
+
+static void add_id(struct exec *e, uint32_t i, const char *p, size_t len) {
+    e->id_values[i].p = (const char *)(e->ids.len + 1);
+    e->id_values[i].len = len;
+    buf_add(&e->ids, p, len);
+}
+
+static void add_uuid(struct exec *e, uint32_t i, const unsigned char *p) {
+    char text[36];
+    int at = 0;
+    for (int j = 0; j < 16; j++) {
+        if (j == 4 || j == 6 || j == 8 || j == 10) {
+            text[at++] = '-';
+        }
+        text[at++] = "0123456789abcdef"[p[j] >> 4];
+        text[at++] = "0123456789abcdef"[p[j] & 15];
+    }
+    add_id(e, i, text, sizeof text);
+}
+
+static void add_integer(struct exec *e, uint32_t i, const unsigned char *p) {
+    uint64_t v = 0;
+    for (int j = 0; j < 8; j++) {
+        v = v << 8 | p[j];
+    }
+    char text[24];
+    int n = snprintf(text, sizeof text, "%lld", (long long)(int64_t)v);
+    add_id(e, i, text, (size_t)n);
+}
+
+// span_end returns the end of the run of ordinals, from `first` on, that lie
+// so close that one read serves them.
+static uint32_t span_end(const struct exec *e, uint32_t first) {
+    uint32_t i = first + 1;
+    while (i < e->window && e->query.schema->id_width &&
+           e->ordinals[i] > e->ordinals[i - 1] &&
+           e->ordinals[i] - e->ordinals[i - 1] <= span_gap &&
+           e->ordinals[i] / SCHEMA_SEGMENT ==
+               e->ordinals[first] / SCHEMA_SEGMENT) {
+        i++;
+    }
+    return i;
+}
+
+static void *id_string(struct waiter *w, const redisReadTask *t, const char *s,
+                       size_t len) {
+    struct exec *e = w->ctx;
+    uint32_t first = w->wait;
+    int width = e->query.schema->id_width;
+    if (t->type == REDIS_REPLY_ERROR) {
+        char text[200];
+        snprintf(text, sizeof text, "%.*s", (int)len, s);
+        note_error(e, "model.damaged", text);
+    } else if (width == 0) {
+        add_id(e, first, s, len);
+    } else {
+        uint32_t last = span_end(e, first);
+        for (uint32_t i = first; i < last; i++) {
+            size_t at = (e->ordinals[i] - e->ordinals[first]) * (size_t)width;
+            const unsigned char *p = (const unsigned char *)s + at;
+            if (at + (size_t)width > len) {
+                break; // no id there: the row is skipped
+            }
+            if (width == 16) {
+                add_uuid(e, i, p);
+            } else {
+                add_integer(e, i, p);
+            }
+        }
+    }
+    return e;
+}
+
+static void id_done(struct waiter *w) {
+    struct exec *e = w->ctx;
+    if (--e->id_pending > 0) {
+        return;
+    }
+    if (e->code[0]) {
+        end(e, e->code, e->error);
+    } else {
+        point_ids(e);
+        fetch_window(e);
+    }
+}
+
+static void id_failed(struct waiter *w, const char *code, const char *text) {
+    note_error(w->ctx, code, text);
+    id_done(w);
+}
+
+static const struct sink id_sink = {id_string, any_array, any_integer,
+                                    any_nil,   id_done,   id_failed};
+
+static void ask_ids(struct exec *e, uint32_t first, uint32_t last) {
+    const struct schema *s = e->query.schema;
+    uint32_t from = e->ordinals[first] % SCHEMA_SEGMENT;
+    uint32_t to = e->ordinals[last - 1] % SCHEMA_SEGMENT;
+    uint32_t width = (uint32_t)s->id_width;
+    struct buf *out = conn_out(e->conn), key = {0};
+    key_ids_prefix(&key, s);
+    buf_addu(&key, e->ordinals[first] / SCHEMA_SEGMENT);
+    resp_command(out, width ? 4 : 3);
+    resp_arg_s(out, width ? "GETRANGE" : "HGET");
+    resp_arg(out, key.data, key.len);
+    resp_arg_u(out, width ? from * width : from);
+    if (width) {
+        resp_arg_u(out, (to + 1) * width - 1);
+    }
+    buf_clear(&key);
+    conn_wait(e->conn, &id_sink, e)->wait = first;
+    e->id_pending++;
+}
+
+static void read_ids(struct exec *e) {
+    uint32_t n = ready_count(e);
+    n = n < e->want ? n : e->want;
+    if (n == 0) {
+        end(e, NULL, NULL);
+        return;
+    }
+    free(e->ordinals);
+    free(e->id_values);
+    e->window = n;
+    e->ordinals = xmalloc(n * sizeof e->ordinals[0]);
+    memcpy(e->ordinals, e->ready.data + e->ready_at * sizeof(uint32_t),
+           n * sizeof e->ordinals[0]);
+    e->ready_at += n;
+    e->id_values = xcalloc(n, sizeof e->id_values[0]);
+    e->ids.len = 0;
+    e->id_pending = 0;
+    for (uint32_t i = 0; i < n;) {
+        uint32_t last = span_end(e, i);
+        ask_ids(e, i, last);
+        i = last;
+    }
+}
+
+// -- rows
+
+// on_window: rows that went away or changed since their bits were read are
+// left out; if all were, the next window is tried.
+static void on_window(struct fetch *f, const char *code, const char *error) {
+    struct exec *e = f->ctx;
+    e->fetch = NULL;
+    if (code) {
+        end(e, code, error);
+        return;
+    }
+    for (uint32_t i = 0; i < f->count; i++) {
+        if (f->rows[i] && f->rows[i]->ordinal != e->ordinals[i]) {
+            free(f->rows[i]); // the id's row is another one by now
+            f->rows[i] = NULL;
+        }
+    }
+    uint32_t n = keep_matching(e, f->rows, f->count);
+    if (n == 0) {
+        gather(e);
+        return;
+    }
+    e->rows = f->rows;
+    e->row_count = n;
+    f->rows = NULL;
+    f->count = 0;
+    e->left -= e->left == NO_LIMIT ? 0 : n;
+    end(e, NULL, NULL);
+}
+
+static void fetch_window(struct exec *e) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < e->window; i++) { // drop those without an id
+        if (e->id_values[i].p) {
+            e->id_values[n] = e->id_values[i];
+            e->ordinals[n++] = e->ordinals[i];
+        }
+    }
+    e->window = n;
+    if (n == 0) {
+        gather(e);
+        return;
+    }
+    e->fetch =
+        fetch_rows(e->conn, e->query.schema, e->id_values, n, on_window, e);
+}
+
+// next_named hands out a window of the rows that exec_open fetched.
+static void next_named(struct exec *e, uint32_t max) {
+    uint64_t skip = e->row_at == 0 ? e->query.offset : 0;
+    skip = skip < e->row_count ? skip : e->row_count;
+    for (uint32_t i = 0; i < e->row_count; i++) {
+        if (i < skip) {
+            free(e->rows[i]);
+        }
+    }
+    uint32_t n = e->row_count - (uint32_t)skip;
+    if (n) {
+        memmove(e->rows, e->rows + skip, n * sizeof e->rows[0]);
+    }
+    while (n > e->left) {
+        free(e->rows[--n]);
+    }
+    (void)max; // named rows are few: they come at once
+    e->row_count = n;
+    e->row_at = 1;
+    e->left = 0;
+}
+
+void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx) {
+    begin(e, done, ctx);
+    bool is_named = e->plan.way == PLAN_KEYS || e->plan.way == PLAN_UNIQUE;
+    if (is_named && e->row_at == 0) {
+        next_named(e, max);
+        end(e, NULL, NULL);
+        return;
+    }
+    free_rows(e);
+    e->want = max < e->left ? max : (uint32_t)e->left;
+    if (is_named || e->plan.way == PLAN_NOTHING || e->want == 0) {
+        end(e, NULL, NULL);
+        return;
+    }
+    gather(e);
+}

@@ -1,0 +1,74 @@
+// exec: runs a planned query: columns, order, ids, rows. It hands rows out in
+// windows, so that any number of them takes constant memory.
+//
+//   exec_open(e, on_open, me);           // reads what the plan needs first
+//   exec_next(e, 256, on_rows, me);      // again and again, until no row comes
+//
+// One operation at a time; each ends with one call of its function, in the
+// loop. An exec is counted: exec_release frees it when nothing is under way.
+#ifndef NEAP_MODEL_EXEC_H
+#define NEAP_MODEL_EXEC_H
+
+#include "core/runtime.h"
+#include "model/columns.h"
+#include "model/fetch.h"
+#include "model/plan.h"
+
+struct exec;
+typedef void (*exec_fn)(struct exec *e, const char *code, const char *error);
+
+struct exec {
+    struct query query; // owned: conditions and their values
+    struct plan plan;
+    struct conn *conn;
+    uint32_t *segments; // the model's memory of how many there are
+    int references;
+    exec_fn done;
+    void *ctx;
+    struct columns *columns;
+    // ordinals that come next, and where their source stands
+    struct buf ready; // of uint32_t
+    size_t ready_at;
+    uint32_t scan; // ORDER_NONE: the next ordinal to look at
+    uint64_t walk; // ORDER_WALK: rank of the next entry
+    bool is_walk_over;
+    struct buf tie; // of uint32_t: entries with one score
+    double tie_score;
+    bool is_score;   // the next reply of a walk is a score
+    uint32_t member; // whose score it is
+    uint64_t to_skip, left;
+    // the window in hand
+    uint32_t want;
+    uint32_t *ordinals;
+    struct buf ids; // bytes of the ids, one after the other
+    struct value *id_values;
+    uint32_t window, id_pending;
+    struct fetch *fetch;
+    // the result: rows that match, in order; the callback may take them
+    struct row **rows;
+    uint32_t row_count, row_at;
+    char code[32], error[256];
+};
+
+// exec_new takes over the query (its conditions and values); NULL with the
+// reason in error if it cannot be planned.
+struct exec *exec_new(struct conn *conn, const struct query *q,
+                      uint32_t *segments, char *error, size_t size);
+void exec_release(struct exec *e);
+
+// exec_forget: nobody waits for the operation under way any more.
+void exec_forget(struct exec *e);
+
+void exec_open(struct exec *e, exec_fn done, void *ctx);
+
+// exec_next leaves up to `max` rows in rows[0..row_count).
+void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx);
+
+// exec_count returns how many rows match, after exec_open of a query whose
+// plan is PLAN_COLUMNS.
+uint64_t exec_count(const struct exec *e);
+
+// query_clear frees a query's conditions.
+void query_clear(struct query *q);
+
+#endif

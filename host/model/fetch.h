@@ -1,0 +1,37 @@
+// fetch: rows by their ids, in one pipeline, decoded as they arrive.
+#ifndef NEAP_MODEL_FETCH_H
+#define NEAP_MODEL_FETCH_H
+
+#include "model/row.h"
+#include "model/schema.h"
+#include "redis/conn.h"
+
+struct fetch {
+    const struct schema *schema;
+    struct row **rows; // NULL where there is none; the callback may take them
+    uint32_t count;
+    uint32_t pending;
+    // called once all replies are there. error is NULL, or what went wrong
+    // (with its code). The rows are freed after it.
+    void (*done)(struct fetch *f, const char *code, const char *error);
+    void *ctx;
+    char code[32], error[256]; // the first failure
+    // the row that is being decoded
+    struct buf bytes;
+    struct value values[SCHEMA_FIELDS]; // p is an offset + 1 until the end
+    char version[ROW_VERSION];
+    uint32_t ordinal;
+    int field; // whose value comes next; see fetch.c
+};
+
+// fetch_rows asks for `count` rows; the ids are copied. A fetch that is not
+// wanted any more gets its done set to fetch_ignore.
+struct fetch *fetch_rows(struct conn *c, const struct schema *s,
+                         const struct value *ids, uint32_t count,
+                         void (*done)(struct fetch *f, const char *code,
+                                      const char *error),
+                         void *ctx);
+
+void fetch_ignore(struct fetch *f, const char *code, const char *error);
+
+#endif

@@ -1,0 +1,275 @@
+// plan: from a query to the way in which it is answered.
+#include "model/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/index.h"
+
+static void add_step(struct plan *p, enum plan_read read, int condition,
+                     uint32_t value) {
+    p->steps = xrealloc(p->steps, (p->step_count + 1) * sizeof p->steps[0]);
+    p->steps[p->step_count++] = (struct plan_step){read, condition, value};
+}
+
+static int refuse(const struct query *q, uint32_t field, char *error,
+                  size_t size) {
+    const struct field *f = &q->schema->fields[field];
+    bool is_numeric = f->type == FIELD_INTEGER || f->type == FIELD_NUMBER ||
+                      f->type == FIELD_TIME;
+    snprintf(error, size, "model %s: field %s has no index; add index = true%s",
+             q->schema->name, f->name, is_numeric ? " (or sort = true)" : "");
+    return -1;
+}
+
+static int add_condition(const struct query *q, struct plan *p, int i,
+                         char *error, size_t size) {
+    const struct condition *c = &q->conditions[i];
+    const struct field *f = &q->schema->fields[c->field];
+    bool has_values = f->index == INDEX_BITMAP || f->index == INDEX_SET;
+    if (c->op == COND_NULL && has_values) {
+        add_step(p, READ_NULL, i, 0);
+        return 0;
+    }
+    if (c->op == COND_NULL && f->index == INDEX_PACKED) {
+        add_step(p, READ_PACKED, i, 0);
+        return 0;
+    }
+    if (c->op == COND_RANGE && has_values) {
+        snprintf(error, size,
+                 "model %s: field %s (%s) has no ranges; between is for "
+                 "integers, numbers and times",
+                 q->schema->name, f->name, schema_type_name(f->type));
+        return -1;
+    }
+    if (f->index == INDEX_NONE || c->op == COND_NULL) {
+        return refuse(q, c->field, error, size);
+    }
+    if (f->index == INDEX_PACKED) {
+        add_step(p, READ_PACKED, i, 0);
+        return 0;
+    }
+    uint32_t n = c->op == COND_RANGE ? 1 : c->count;
+    for (uint32_t v = 0; v < n; v++) {
+        if (f->index == INDEX_ZSET) {
+            add_step(p, READ_ZSET, i, v);
+        } else {
+            add_step(p, READ_BITMAP, i, v);
+        }
+        if (f->index == INDEX_SET) {
+            add_step(p, READ_SET, i, v);
+        }
+    }
+    return 0;
+}
+
+static bool can_be_ordered(const struct field *f) {
+    return f->has_zset || f->index == INDEX_PACKED;
+}
+
+// find_driver looks for a condition that names few rows outright.
+static int find_driver(const struct query *q, bool want_primary) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        const struct condition *c = &q->conditions[i];
+        bool is_primary = (int)c->field == q->schema->primary;
+        if (c->op == COND_IN &&
+            (want_primary ? is_primary
+                          : q->schema->fields[c->field].is_unique)) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+static void choose_order(const struct query *q, struct plan *p) {
+    const struct field *f = &q->schema->fields[q->order];
+    if (p->way == PLAN_KEYS || p->way == PLAN_UNIQUE) {
+        p->order = ORDER_FETCHED;
+    } else if (f->has_zset && (q->count == 0 || f->index != INDEX_PACKED)) {
+        p->order = ORDER_WALK;
+        if (q->count == 0 && f->is_required) {
+            p->way = PLAN_WALK; // every row stands in the ordered index
+        }
+    } else {
+        p->order = ORDER_PACKED;
+    }
+}
+
+int plan_make(const struct query *q, struct plan *p, char *error, size_t size) {
+    *p = (struct plan){.way = PLAN_COLUMNS, .driver = -1};
+    if (q->order >= 0 && !can_be_ordered(&q->schema->fields[q->order])) {
+        snprintf(error, size,
+                 "model %s: field %s cannot be ordered by; add sort = true",
+                 q->schema->name, q->schema->fields[q->order].name);
+        return -1;
+    }
+    int primary = find_driver(q, true), unique = find_driver(q, false);
+    if (primary >= 0 || unique >= 0) {
+        p->way = primary >= 0 ? PLAN_KEYS : PLAN_UNIQUE;
+        p->driver = primary >= 0 ? primary : unique;
+    }
+    add_step(p, READ_ROWS, -1, 0);
+    for (uint32_t i = 0; i < q->count && p->way == PLAN_COLUMNS; i++) {
+        if (add_condition(q, p, (int)i, error, size) < 0) {
+            plan_clear(p);
+            return -1;
+        }
+    }
+    if (q->order >= 0) {
+        choose_order(q, p);
+    }
+    if (p->order == ORDER_PACKED) {
+        add_step(p, READ_ORDER, -1, 0);
+    }
+    for (uint32_t i = 0; i < q->count; i++) {
+        if (q->conditions[i].op == COND_IN && q->conditions[i].count == 0) {
+            p->way = PLAN_NOTHING;
+        }
+    }
+    if (q->limit == 0) {
+        p->way = PLAN_NOTHING;
+    }
+    return 0;
+}
+
+void plan_clear(struct plan *p) {
+    free(p->steps);
+    *p = (struct plan){0};
+}
+
+// -- text
+
+static void explain_condition(const struct query *q, int i, struct buf *b) {
+    const struct condition *c = &q->conditions[i];
+    buf_adds(b, q->schema->fields[c->field].name);
+    if (c->op == COND_RANGE) {
+        buf_printf(b, " between %.17g and %.17g", c->low, c->high);
+    } else if (c->op == COND_NULL) {
+        buf_adds(b, " is null");
+    } else if (c->count == 1) {
+        buf_printf(b, " = %.*s", (int)c->values[0].len, c->values[0].p);
+    } else {
+        buf_printf(b, " in %u values", c->count);
+    }
+}
+
+static void explain_steps(const struct query *q, const struct plan *p,
+                          struct buf *b) {
+    static const char *const kinds[] = {"live rows",           "bitmap",
+                                        "bitmap or small set", "packed column",
+                                        "ordered index",       "bitmap of null",
+                                        "packed column"};
+    buf_adds(b, "read, in one transaction, for each segment of 65,536 rows\n");
+    int last = -2;
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        const struct plan_step *step = &p->steps[i];
+        if (step->condition == last && step->condition >= 0) {
+            continue; // further values of the same condition
+        }
+        last = step->condition;
+        enum plan_read read = step->read;
+        if (i + 1 < p->step_count && p->steps[i + 1].read == READ_SET &&
+            p->steps[i + 1].condition == step->condition) {
+            read = READ_SET;
+        }
+        buf_printf(b, "  %s%s", i ? "and " : "", kinds[read]);
+        if (step->condition >= 0) {
+            buf_adds(b, ": ");
+            explain_condition(q, step->condition, b);
+        } else if (step->read == READ_ORDER) {
+            buf_printf(b, " of %s, to order by",
+                       q->schema->fields[q->order].name);
+        }
+        buf_addc(b, '\n');
+    }
+}
+
+void plan_explain(const struct query *q, const struct plan *p, struct buf *b) {
+    switch (p->way) {
+    case PLAN_NOTHING: buf_adds(b, "nothing can match\n"); return;
+    case PLAN_WALK: break;
+    case PLAN_COLUMNS: explain_steps(q, p, b); break;
+    case PLAN_KEYS:
+    case PLAN_UNIQUE:
+        buf_adds(b, p->way == PLAN_KEYS ? "rows by primary key: "
+                                        : "rows by unique index: ");
+        explain_condition(q, p->driver, b);
+        buf_addc(b, '\n');
+    }
+    if (q->order >= 0) {
+        static const char *const ways[] = {"", "sort by the packed column",
+                                           "walk the ordered index",
+                                           "sort the rows"};
+        buf_printf(b, "%s: %s %s\n", ways[p->order],
+                   q->schema->fields[q->order].name,
+                   q->is_descending ? "descending" : "ascending");
+    }
+    if (q->offset) {
+        buf_printf(b, "skip %llu\n", (unsigned long long)q->offset);
+    }
+    if (q->limit != NO_LIMIT) {
+        buf_printf(b, "stop after %llu\n", (unsigned long long)q->limit);
+    }
+    buf_adds(b, "fetch the rows, checking each condition again\n");
+}
+
+// -- rows
+
+static int compare_values(struct value a, struct value b) {
+    size_t n = a.len < b.len ? a.len : b.len;
+    int r = n ? memcmp(a.p, b.p, n) : 0;
+    return r ? r : (a.len > b.len) - (a.len < b.len);
+}
+
+static bool holds(const struct condition *c, struct value v) {
+    if (c->op == COND_NULL || !v.p) {
+        return c->op == COND_NULL && !v.p;
+    }
+    if (c->op == COND_RANGE) {
+        double d = index_number(v);
+        return d >= c->low && d <= c->high;
+    }
+    uint32_t low = 0, high = c->count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        int r = compare_values(c->values[mid], v);
+        if (r == 0) {
+            return true;
+        }
+        if (r < 0) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return false;
+}
+
+bool query_matches(const struct query *q, const struct row *r) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        const struct condition *c = &q->conditions[i];
+        if (!holds(c, row_get(r, c->field))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int query_compare(const struct query *q, const struct row *a,
+                  const struct row *b) {
+    int r = 0;
+    if (q->order >= 0) {
+        struct value x = row_get(a, (uint32_t)q->order);
+        struct value y = row_get(b, (uint32_t)q->order);
+        if (!x.p || !y.p) {
+            r = (x.p == NULL) - (y.p == NULL); // null comes last either way
+        } else {
+            double dx = index_number(x), dy = index_number(y);
+            r = (dx > dy) - (dx < dy);
+            r = q->is_descending ? -r : r;
+        }
+    }
+    return r ? r : (a->ordinal > b->ordinal) - (a->ordinal < b->ordinal);
+}

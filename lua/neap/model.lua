@@ -1,0 +1,622 @@
+-- model: rows in Redis, with indexes that are kept true and queries over them.
+--
+--   local User = model.define("user", {
+--     id    = field.uuid { primary_key = true },
+--     name  = field.string { required = true, max = 80 },
+--     age   = field.integer { min = 0, max = 150, index = true, sort = true },
+--     email = field.string { unique = true },
+--   })
+--   local ada = User:create { name = "Ada", age = 36 }
+--   for user in User:where { age = model.between(30, 40) }:each() do print(user.name) end
+local core = require "neap.core.model"
+local task = require "neap.core.task"
+local redis = require "neap.redis"
+local errors = require "neap.core.error"
+local null = require("neap.core.json").null
+local now = require("neap.core.util").now
+local FAIL = task.FAIL
+local M = { field = {}, defined = {} }
+
+local function check(...)
+  if (...) == FAIL then error((select(2, ...)), 0) end
+  return ...
+end
+
+local function fail(code, fmt, ...)
+  error(errors.new { code = code, message = fmt:format(...) }, 0)
+end
+
+local function invalid(model, name, wrong)
+  local message = ("model %s: %s: %s"):format(model.name, name, wrong)
+  error(errors.new { code = "model.invalid", message = message, model = model.name,
+    fields = { [name] = wrong } }, 0)
+end
+
+-- fields --------------------------------------------------------------------
+
+local known = {
+  required = "boolean", default = true, min = "number", max = "number", match = "string",
+  index = "boolean", sort = "boolean", unique = "boolean", primary_key = "boolean",
+  auto = "boolean",
+}
+
+local function new_field(kind, options)
+  if options ~= nil and type(options) ~= "table" then
+    error(("field.%s: a table of options expected, got %s"):format(kind, type(options)), 3)
+  end
+  local f = { type = kind }
+  for name, value in pairs(options or {}) do
+    if type(name) == "number" and kind == "enum" then
+      if type(value) ~= "string" or value == "" then
+        error("field.enum: its values are strings that are not empty", 3)
+      end
+    elseif not known[name] then
+      error(("field.%s: unknown option '%s'"):format(kind, tostring(name)), 3)
+    elseif known[name] ~= true and type(value) ~= known[name] then
+      error(("field.%s: %s must be a %s"):format(kind, name, known[name]), 3)
+    else
+      f[name] = value
+    end
+  end
+  if kind == "enum" then
+    f.values = { unpack(options or {}) }
+    table.sort(f.values)
+  end
+  return f
+end
+
+--- field.string { ... }, field.integer, field.number, field.boolean,
+-- field.enum { "a", "b", ... }, field.time (seconds since 1970), field.uuid,
+-- field.json: a field's type and options: required, default (a value, or a
+-- function called at create), min and max (of a number, or of a string's
+-- length in characters), match (a Lua pattern for the whole string), index,
+-- sort, unique, primary_key, auto (an integer primary key from a counter).
+for _, kind in ipairs { "string", "integer", "number", "boolean", "enum", "time", "uuid", "json" } do
+  M.field[kind] = function(options) return new_field(kind, options) end
+end
+
+local Between = {}
+
+--- model.between(low, high): a range for where, both ends included; nil leaves
+-- an end open.
+function M.between(low, high)
+  if low == nil and high == nil then error("between: at least one end is needed", 2) end
+  return setmetatable({ low = low, high = high }, Between)
+end
+
+-- rows ----------------------------------------------------------------------
+
+local Row = {}        -- the methods of every row
+local Model = {}      -- the methods of every model
+Model.__index = Model
+local shadows = setmetatable({}, { __mode = "k" }) -- row -> as it was loaded
+local model_of = setmetatable({}, { __mode = "k" }) -- row class -> model
+
+local function model_of_row(row, name)
+  local model = model_of[getmetatable(row)]
+  if not model then error(("bad self for '%s' (a model's row expected)"):format(name), 3) end
+  return model
+end
+
+local function shadow_of(model, row, name)
+  local shadow = shadows[row]
+  if not shadow then
+    fail("model.gone", "model %s: %s of a row that is not stored", model.name, name)
+  end
+  return shadow
+end
+
+local function check_matches(model, row)
+  for name, pattern in pairs(model.patterns) do
+    local value = row[name]
+    if type(value) == "string" and not value:find(pattern) then
+      invalid(model, name, ("it does not match %s, got '%s'"):format(pattern, value:sub(1, 40)))
+    end
+  end
+end
+
+--- row:save(): stores the fields that changed since the row was loaded; what
+-- others changed meanwhile is kept (and shown in the row). Returns the row.
+function Row:save()
+  local model = model_of_row(self, "save")
+  local old = shadow_of(model, self, "save")
+  check_matches(model, self)
+  local shadow, _, is_merged = check(core.save(model.core, self, old))
+  if shadow then
+    shadows[self] = shadow
+    if is_merged then core.fill(model.core, self, shadow) end
+  end
+  return self
+end
+
+--- row:delete(): removes the row and its index entries.
+function Row:delete()
+  local model = model_of_row(self, "delete")
+  check(core.delete(model.core, shadow_of(model, self, "delete")))
+  shadows[self] = nil
+end
+
+--- row:reload(): the fields as they are stored now; raises model.gone.
+function Row:reload()
+  local model = model_of_row(self, "reload")
+  local fresh = model:load(self[model.primary])
+  if not fresh then
+    fail("model.gone", "model %s: %s does not exist any more", model.name,
+      tostring(self[model.primary]))
+  end
+  shadows[self], shadows[fresh] = shadows[fresh], nil
+  core.fill(model.core, self, shadows[self])
+  return self
+end
+
+--- row:to_table(): a plain copy of the fields.
+function Row:to_table()
+  local copy = {}
+  for k, v in pairs(self) do copy[k] = v end
+  return copy
+end
+
+-- creating ------------------------------------------------------------------
+
+-- prepare copies the attributes, with defaults where they are nil.
+local function prepare(model, attributes)
+  if type(attributes) ~= "table" then
+    error(("model %s: a table of attributes expected, got %s"):format(model.name,
+      type(attributes)), 3)
+  end
+  local row = {}
+  for k, v in pairs(attributes) do
+    if v ~= null then row[k] = v end
+  end
+  for name, default in pairs(model.defaults) do
+    if attributes[name] == nil then
+      if type(default) == "function" then
+        row[name] = default()
+      else
+        row[name] = default
+      end
+    end
+  end
+  if next(model.patterns) then check_matches(model, row) end
+  return row
+end
+
+--- Model:create { ... }: stores a new row and returns it. Raises model.invalid
+-- (fields: what is wrong, by name), model.exists, model.unique.
+function Model:create(attributes)
+  local row = prepare(self, attributes)
+  local shadow, id = core.create(self.core, row)
+  if shadow == FAIL then error(id, 0) end
+  row[self.primary] = id
+  shadows[row] = shadow
+  return setmetatable(row, self.class)
+end
+
+--- Model:create_many { {...}, ... }: as create, in batches. Nothing is sent if
+-- a row is invalid. When Redis refuses some, the others are stored, and an
+-- error is raised: err.errors by place, err.rows those that were stored.
+function Model:create_many(list)
+  if type(list) ~= "table" then error("bad argument #1 to 'create_many' (list expected)", 2) end
+  local rows = {}
+  for i = 1, #list do rows[i] = prepare(self, list[i]) end
+  if #rows == 0 then return {} end
+  local stored, failures = check(core.create_many(self.core, rows))
+  if failures then
+    local n, first = 0, nil
+    for i = 1, #rows do
+      if failures[i] then
+        n, first = n + 1, first or failures[i]
+      end
+    end
+    error(errors.new { code = first.code, message = ("%d of %d rows were refused; the first: %s")
+      :format(n, #rows, first.message), errors = failures, rows = stored }, 0)
+  end
+  return stored
+end
+
+-- loading -------------------------------------------------------------------
+
+--- Model:load(id): the row, or nil.
+function Model:load(id)
+  local row, err = core.load(self.core, id)
+  if row == FAIL then error(err, 0) end
+  return row
+end
+
+--- Model:load_many { id, ... }: the rows by place, false where there is none.
+function Model:load_many(ids)
+  if type(ids) ~= "table" then error("bad argument #1 to 'load_many' (list expected)", 2) end
+  if #ids == 0 then return {} end
+  return (check(core.load_many(self.core, ids)))
+end
+
+--- Model:exists(id): whether there is such a row.
+function Model:exists(id)
+  local key = core.row_key(self.core, id)
+  return key ~= nil and self.redis:call("EXISTS", key) == 1
+end
+
+-- queries -------------------------------------------------------------------
+
+local Query = {}
+Query.__index = Query
+local window = 256 -- rows fetched at a time
+
+local function copy_query(q)
+  return setmetatable({ model = q.model, conditions = q.conditions, order = q.order,
+    is_descending = q.is_descending, max = q.max, skip = q.skip }, Query)
+end
+
+-- condition returns what where's value means for a field.
+local function condition(model, name, value)
+  if type(name) ~= "string" or not model.fields[name] then
+    fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
+  end
+  if value == nil then
+    invalid(model, name, "its value in where is nil (neap.null finds rows without one)")
+  end
+  local kind = type(value) == "table" and getmetatable(value)
+  if value == null then return { name, "null" } end
+  if kind == Between then return { name, "range", value.low, value.high } end
+  if type(value) ~= "table" then return { name, "in", { value } } end
+  for k in pairs(value) do
+    if type(k) ~= "number" then
+      invalid(model, name, "a value, a list or model.between is expected in where")
+    end
+  end
+  return { name, "in", value }
+end
+
+local function add_conditions(q, field, ...)
+  local model = q.model
+  local list = { unpack(q.conditions) }
+  if type(field) == "table" then
+    if next(field) == nil then
+      fail("model.invalid", "model %s: where {} has no condition; rows() means all of them",
+        model.name)
+    end
+    local names = {}
+    for name in pairs(field) do names[#names + 1] = tostring(name) end
+    table.sort(names)
+    for _, name in ipairs(names) do
+      list[#list + 1] = condition(model, name, field[name])
+    end
+  else
+    if select("#", ...) == 0 then
+      fail("model.invalid", "model %s: where(field, value) has no value", model.name)
+    end
+    list[#list + 1] = condition(model, field, (...))
+  end
+  local copy = copy_query(q)
+  copy.conditions = list
+  core.query(model.core, list) -- says now what is wrong with it
+  return copy
+end
+
+--- Model:where { field = value, ... } or Model:where(field, value): a query. A
+-- value is compared, a list means any of its values, model.between a range,
+-- neap.null rows without a value. Several conditions must all hold.
+function Model:where(field, ...)
+  return add_conditions(setmetatable({ model = self, conditions = {} }, Query), field, ...)
+end
+
+--- Model:rows(): a query for all rows.
+function Model:rows()
+  return setmetatable({ model = self, conditions = {} }, Query)
+end
+
+--- query:where(...): with more conditions. Queries are immutable: each method
+-- that narrows one returns another.
+function Query:where(field, ...)
+  return add_conditions(self, field, ...)
+end
+
+--- query:order_by(field, "asc" | "desc"): ordered; rows without a value come
+-- last, equal ones in the order in which they were created.
+function Query:order_by(field, direction)
+  if direction ~= nil and direction ~= "asc" and direction ~= "desc" then
+    error("bad argument #2 to 'order_by' ('asc' or 'desc' expected)", 2)
+  end
+  local copy = copy_query(self)
+  copy.order, copy.is_descending = field, direction == "desc"
+  if type(field) ~= "string" then
+    error("bad argument #1 to 'order_by' (a field's name expected)", 2)
+  end
+  core.query(self.model.core, copy.conditions, field)
+  return copy
+end
+
+local function check_number(n, name)
+  if type(n) ~= "number" or n < 0 or n ~= math.floor(n) then
+    error(("bad argument #1 to '%s' (a whole number from 0 expected)"):format(name), 3)
+  end
+  return n
+end
+
+--- query:limit(n): at most n rows; 0 is none.
+function Query:limit(n)
+  local copy = copy_query(self)
+  copy.max = check_number(n, "limit")
+  return copy
+end
+
+--- query:offset(n): without the first n.
+function Query:offset(n)
+  local copy = copy_query(self)
+  copy.skip = check_number(n, "offset")
+  return copy
+end
+
+local function compile(q)
+  return core.query(q.model.core, q.conditions, q.order, q.is_descending, q.max, q.skip)
+end
+
+-- each_window returns an iterator over lists of rows.
+local function each_window(q)
+  local run = compile(q)
+  local is_open = false
+  return function()
+    if not is_open then
+      check(core.query_open(run))
+      is_open = true
+    end
+    local rows = check(core.query_next(run, window))
+    if #rows > 0 then return rows end
+  end
+end
+
+--- for row in query:each() do ... end: streams the rows, in constant memory.
+function Query:each()
+  local next_window = each_window(self)
+  local rows, i = {}, 0
+  return function()
+    i = i + 1
+    if not rows then return nil end
+    if rows[i] == nil then
+      rows, i = next_window(), 1
+      if not rows then return nil end
+    end
+    return rows[i]
+  end
+end
+
+--- query:all(): the list of rows.
+function Query:all()
+  local list, n = {}, 0
+  for rows in each_window(self) do
+    if n == 0 and #rows < window then return rows end
+    for i = 1, #rows do list[n + i] = rows[i] end
+    n = n + #rows
+  end
+  return list
+end
+
+--- query:first(): the first row, or nil.
+function Query:first()
+  return self:limit(math.min(self.max or 1, 1)):all()[1]
+end
+
+--- query:count(): how many rows match; no row is read for it.
+function Query:count()
+  local run = core.query(self.model.core, self.conditions)
+  check(core.query_open(run))
+  local n = core.query_count(run)
+  if not n then
+    n = 0
+    for rows in each_window(setmetatable({ model = self.model, conditions = self.conditions },
+      Query)) do n = n + #rows end
+  end
+  n = math.max(n - (self.skip or 0), 0)
+  return math.min(n, self.max or n)
+end
+
+--- query:exists(): whether any row matches.
+function Query:exists()
+  return self:count() > 0
+end
+
+--- query:ids(): the primary keys of the rows, in order.
+function Query:ids()
+  return self:pluck(self.model.primary)
+end
+
+--- query:pluck(field): the list of that field's values, null where there is
+-- none.
+function Query:pluck(name)
+  if not self.model.fields[name] then
+    fail("model.invalid", "model %s: there is no field '%s'", self.model.name, tostring(name))
+  end
+  local list = {}
+  for row in self:each() do
+    local value = row[name]
+    list[#list + 1] = value == nil and null or value
+  end
+  return list
+end
+
+--- query:explain(): the plan, as text.
+function Query:explain()
+  return core.query_explain(compile(self))
+end
+
+-- storage -------------------------------------------------------------------
+
+local function lines(text)
+  local set, list = {}, {}
+  for line in text:gmatch("[^\n]+") do
+    set[line] = true
+    list[#list + 1] = line
+  end
+  return set, list
+end
+
+-- structure leaves only what the stored structures depend on.
+local function structure(text)
+  local list = {}
+  for line in text:gmatch("[^\n]+") do
+    line = line:gsub(" required", "")
+    if line:match(" primary") or line:match(" unique") or line:match(" bitmap")
+      or line:match(" set") or line:match(" packed") or line:match(" zset") then
+      list[#list + 1] = line
+    end
+  end
+  return table.concat(list, "\n")
+end
+
+--- Model:sync(): stores the definition where it is missing; where another one
+-- is stored, replaces it if no index depends on the difference or if there are
+-- no rows; else raises model.schema_changed. Returns "created", "updated" or
+-- "unchanged". The first write does the first of these by itself.
+function Model:sync()
+  local keys = core.keys(self.core)
+  local text, generation = core.schema(self.core)
+  local stored = self.redis:call("GET", keys.schema)
+  local known_generation = self.redis:call("HGET", keys.meta, "gen")
+  if known_generation == generation and stored == text then return "unchanged" end
+  if known_generation and stored and structure(stored) ~= structure(text)
+    and self:stored_count() > 0 then
+    local have = lines(structure(stored))
+    local _, want = lines(structure(text))
+    local culprit = "a field of it was taken out"
+    for _, line in ipairs(want) do
+      if not have[line] then culprit = "it now has '" .. line .. "'" break end
+    end
+    fail("model.schema_changed", "model %s: its rows are stored under another definition: %s. "
+      .. "Take the change back, or drop() the model and store its rows again", self.name, culprit)
+  end
+  self.redis:multi(function(tx)
+    tx:call("SET", keys.schema, text)
+    tx:call("HSET", keys.meta, "gen", generation)
+  end)
+  return known_generation and "updated" or "created"
+end
+
+-- stored_count counts rows without asking for the definition's generation.
+function Model:stored_count()
+  local n = 0
+  for _ in self.redis:scan { match = core.keys(self.core).rows, count = 1000 } do
+    n = n + 1
+    if n > 0 then break end
+  end
+  return n
+end
+
+--- Model:drop(): deletes all rows and indexes, and the stored definition.
+function Model:drop()
+  local keys = core.keys(self.core)
+  for _, pattern in ipairs { keys.rest, keys.rows } do
+    local batch = {}
+    local function flush()
+      if #batch > 0 then self.redis:call("UNLINK", batch) end
+      batch = {}
+    end
+    for key in self.redis:scan { match = pattern, count = 1000 } do
+      batch[#batch + 1] = key
+      if #batch == 500 then flush() end
+    end
+    flush()
+  end
+end
+
+-- defining ------------------------------------------------------------------
+
+local function sorted_fields(name, fields)
+  local list = {}
+  for field_name, f in pairs(fields) do
+    if type(field_name) ~= "string" or type(f) ~= "table" or not f.type then
+      fail("model.definition", "model %s: field %s is not made by neap.field", name,
+        tostring(field_name))
+    end
+    if Row[field_name] then
+      fail("model.definition", "model %s: field %s has the name of a method", name, field_name)
+    end
+    local copy = { name = field_name }
+    for k, v in pairs(f) do copy[k] = v end
+    list[#list + 1] = copy
+  end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
+end
+
+local function find_primary(name, list)
+  local primary
+  for _, f in ipairs(list) do
+    if f.primary_key then
+      if primary then
+        fail("model.definition", "model %s: both %s and %s are primary keys", name, primary.name,
+          f.name)
+      end
+      primary = f
+    elseif f.auto then
+      fail("model.definition", "model %s: field %s: auto is for a primary key", name, f.name)
+    end
+  end
+  if not primary then
+    fail("model.definition", "model %s: one field needs primary_key = true", name)
+  end
+  if primary.auto and primary.type ~= "integer" then
+    fail("model.definition", "model %s: field %s: auto is for integers", name, primary.name)
+  end
+  return primary
+end
+
+local function new_class(name, fields)
+  local methods = setmetatable({}, {
+    __index = Row,
+    __newindex = function(t, key, fn)
+      if fields[key] then
+        error(("model %s: %s is a field, it cannot be a method"):format(name, tostring(key)), 2)
+      end
+      rawset(t, key, fn)
+    end,
+  })
+  local class = {
+    __index = methods,
+    __newindex = function(row, key, value)
+      if not fields[key] then
+        error(errors.new { code = "model.invalid",
+          message = ("model %s: there is no field '%s'"):format(name, tostring(key)) }, 2)
+      end
+      if value ~= null then rawset(row, key, value) end
+    end,
+    __name = name,
+  }
+  return class, methods
+end
+
+--- model.define(name, fields, options): a model. options.redis is the client
+-- to use (neap.redis() by default).
+function M.define(name, fields, options)
+  if type(name) ~= "string" then error("bad argument #1 to 'define' (a name expected)", 2) end
+  if type(fields) ~= "table" then error("bad argument #2 to 'define' (fields expected)", 2) end
+  options = options or {}
+  for key in pairs(options) do
+    if key ~= "redis" then
+      fail("model.definition", "model %s: unknown option '%s'", name, tostring(key))
+    end
+  end
+  local list = sorted_fields(name, fields)
+  local primary = find_primary(name, list)
+  local model = setmetatable({ name = name, fields = {}, defaults = {}, patterns = {},
+    primary = primary.name, redis = options.redis or redis.open() }, Model)
+  for _, f in ipairs(list) do
+    model.fields[f.name] = f
+    model.defaults[f.name] = f.default
+    model.patterns[f.name] = f.match and "^" .. f.match .. "$" or nil
+  end
+  if primary.type == "uuid" and primary.default == nil then
+    model.defaults[primary.name] = core.uuid
+  end
+  model.class, model.methods = new_class(name, model.fields)
+  model_of[model.class] = model
+  model.core = core.define(name, list, model.redis, model.class, shadows)
+  M.defined[name] = model
+  return model
+end
+
+--- model.uuid(): a new uuid, version 7: ordered by time of creation.
+M.uuid = core.uuid
+--- model.now(): seconds since 1970, for defaults; the same as neap.now.
+M.now = now
+
+return M

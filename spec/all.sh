@@ -1,0 +1,44 @@
+#!/bin/sh
+# all: every suite after the other, a line each; what a failed one printed is
+# shown. The last line is the sum: N passed, M failed. `make test` calls it,
+# with MAKE and BUILD set.
+passed=0
+failed=0
+mkdir -p "$BUILD/log"
+
+# sum PATTERN: adds up the numbers that the pattern finds in the log.
+sum() {
+    sed -n "s/$1/\\1/p" "$log" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+# suite NAME TARGET: makes the target and counts in its output what cmocka and
+# busted report, or counts the whole as one if it has no tests.
+suite() {
+    log=$BUILD/log/$2
+    start=$(date +%s)
+    $MAKE WERROR=-Werror "$2" >"$log" 2>&1
+    status=$?
+    ok=$(($(sum '^\[  PASSED  \] \([0-9]*\) test.*') +
+          $(sum '^\([0-9]*\) success.* \/ [0-9]* fail.*')))
+    bad=$(($(sum '^\[  FAILED  \] [^:]*: \([0-9]*\) test.*') +
+           $(sum '^[0-9]* success.* \/ \([0-9]*\) fail.*') +
+           $(sum '^[0-9]* success.* \/ \([0-9]*\) error.*')))
+    [ $status = 0 ] && [ $((ok + bad)) = 0 ] && [ -n "$3" ] && ok=1
+    # a suite that broke off, or ran no test, has failed whatever it counted
+    [ $status = 0 ] && [ $((ok + bad)) != 0 ] || [ $bad != 0 ] || bad=1
+    [ $bad = 0 ] || cat "$log"
+    echo "$1: $ok passed, $bad failed ($(($(date +%s) - start)) s)"
+    passed=$((passed + ok))
+    failed=$((failed + bad))
+}
+
+suite "C tests" c-tests
+suite "specs" specs
+suite "clang" clang whole
+suite "sanitized" sanitized
+suite "lint" lint whole
+suite "browser" browser
+
+echo
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]

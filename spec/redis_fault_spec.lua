@@ -1,0 +1,527 @@
+local neap = require "neap"
+local uv = require "luv"
+local fake = require "support.fake_server"
+local proxies = require "support.proxy"
+local servers = require "support.redis"
+local process = require "support.process"
+local case = require "support.case" (it)
+
+local function error_of(fn, ...)
+  local ok, err = pcall(fn, ...)
+  assert.is_false(ok, "a failure was expected")
+  assert.is_true(neap.is_error(err), tostring(err))
+  return err
+end
+
+local function code_of(fn, ...) return error_of(fn, ...).code end
+
+-- with_fake runs fn(client, server) against a fake server.
+local function with_fake(handler, fn, options)
+  local server = fake.start(handler)
+  local client = neap.redis(server.url .. (options or "?timeout=5"))
+  local ok, err = pcall(fn, client, server)
+  client:close()
+  server.stop()
+  if not ok then error(err, 0) end
+end
+
+-- answering replies to each command of a greeted connection by a function.
+local function answering(reply)
+  return function(conn, n)
+    conn:greet()
+    for command in conn.read, conn do
+      local r = reply(command, conn, n)
+      if r == "close" then return end
+      if r then conn:write(r) end
+    end
+  end
+end
+
+describe("a reply", function()
+  local replies = {
+    { "+OK\r\n", "OK" },
+    { "$5\r\na\r\nbc\r\n", "a\r\nbc" },
+    { "$0\r\n\r\n", "" },
+    { ":-12345\r\n", -12345 },
+    { "*0\r\n", {} },
+    { "*3\r\n$1\r\na\r\n$-1\r\n:7\r\n", { "a", false, 7 } },
+    { "*2\r\n*2\r\n+x\r\n*-1\r\n*1\r\n*1\r\n$2\r\n\0\n\r\n", { { "x", false }, { { "\0\n" } } } },
+  }
+
+  case("split at every byte is the same reply", function()
+    local next_reply = 0
+    with_fake(function(conn)
+      conn:greet()
+      while conn:read() do
+        next_reply = next_reply + 1
+        conn:write_bytes(replies[next_reply][1])
+      end
+    end, function(client)
+      for _, r in ipairs(replies) do assert.same(r[2], client:get "k") end
+    end)
+  end)
+
+  case("cut in two at every place is the same reply, with others around it", function()
+    for _, r in ipairs(replies) do
+      local stream = "+before\r\n" .. r[1] .. ":1\r\n"
+      local at = 0
+      with_fake(function(conn)
+        conn:greet()
+        while conn:read() and conn:read() and conn:read() do
+          at = at + 1
+          conn:write(stream:sub(1, at))
+          neap.sleep(0.001)
+          conn:write(stream:sub(at + 1))
+        end
+      end, function(client)
+        for _ = 1, #stream - 1 do
+          assert.same({ "before", r[2], 1 }, neap.all {
+            function() return client:get "a" end,
+            function() return client:get "b" end,
+            function() return client:get "c" end,
+          })
+        end
+      end)
+    end
+  end)
+
+  case("that nobody asked for ends the connection, not the client", function()
+    with_fake(answering(function(command, conn, n)
+      if n == 1 then
+        conn:write "+mine\r\n+one too many\r\n"
+      else
+        return "+" .. command[2] .. "\r\n"
+      end
+    end), function(client, server)
+      assert.equal("mine", client:get "k")
+      neap.sleep(0.01)
+      assert.equal("second", client:get "second")
+      assert.equal(2, server.connections)
+    end)
+  end)
+
+  case("that is no reply fails the calls under way and the connection is renewed", function()
+    for _, garbage in ipairs { "HTTP/1.1 400 Bad Request\r\n\r\n", "\0\0\0\0", "$abc\r\n",
+      "*-5\r\n", "$-7\r\n", ":x\r\n", "!\r\n" } do
+      with_fake(answering(function(command, _, n)
+        if n == 1 then return garbage end
+        return "+" .. command[2] .. "\r\n"
+      end), function(client)
+        assert.equal("redis.protocol", code_of(client.get, client, "k"))
+        assert.equal("well", client:get "well")
+      end, "?timeout=1")
+    end
+  end)
+
+  case("nested as deeply as the reader goes, or deeper", function()
+    for depth = 1, 12 do
+      with_fake(answering(function(command, _, n)
+        if n > 1 then return "+again\r\n" end
+        return command[2] == "deep" and ("*1\r\n"):rep(depth) .. ":7\r\n" or "+x\r\n"
+      end), function(client)
+        local ok, v = pcall(client.get, client, "deep")
+        if ok then
+          for _ = 1, depth do v = v[1] end
+          assert.equal(7, v)
+        else
+          assert.is_true(depth > 6)
+          assert.equal("redis.protocol", v.code)
+        end
+        assert.is_string(client:get "k")
+      end)
+    end
+  end)
+
+  case("of the wrong type is given as it is", function()
+    with_fake(answering(function() return "*1\r\n:1\r\n" end), function(client)
+      assert.same({ 1 }, client:incr "k")
+      assert.same({ { 1 } }, client:pipeline(function(p) p:get "k" end))
+      assert.has_no_error(function() client:hgetall "h" end)
+    end)
+    for _, reply in ipairs { "+text\r\n", ":1\r\n", "$-1\r\n", "*1\r\n*1\r\n+a\r\n",
+      "*3\r\n+a\r\n+b\r\n+c\r\n", "*2\r\n*0\r\n*0\r\n",
+      "*4\r\n$-1\r\n*1\r\n:1\r\n:2\r\n-E x\r\n" } do
+      with_fake(answering(function() return reply end), function(client)
+        for _ = 1, 3 do
+          pcall(client.hgetall, client, "h")
+          pcall(client.multi, client, function(tx) tx:get "k" end)
+          pcall(client.lua(client, "return 1"))
+          pcall(neap.timeout, 0.01, client.scan(client)) -- its cursor may never end
+        end
+        assert.has_no_error(function() client:get "k" end)
+      end)
+    end
+  end)
+
+  case("of claimed length that never comes takes no memory and ends by time", function()
+    for _, claim in ipairs { "*1000000000\r\n", "$500000000\r\n", "*2147483647\r\n" } do
+      with_fake(answering(function(_, _, n) return n == 1 and claim or "+ok\r\n" end),
+        function(client)
+          local before = uv.resident_set_memory()
+          assert.is_true(error_of(client.get, client, "k").code:find "redis" ~= nil)
+          assert.is_true(uv.resident_set_memory() - before < 400e6)
+          assert.equal("ok", client:get "k")
+        end, "?timeout=0.05")
+    end
+  end)
+
+  case("cut off in the middle fails its call as of unknown outcome", function()
+    for _, part in ipairs { "$100\r\nabc", "*3\r\n$1\r\na\r\n", "+O", "$", "*2\r\n*1\r\n" } do
+      with_fake(answering(function(command, conn, n)
+        if n == 1 then
+          conn:write(part)
+          neap.sleep(0.002)
+          return "close"
+        end
+        return "+" .. command[2] .. "\r\n"
+      end), function(client)
+        assert.equal("redis.unknown_outcome", code_of(client.get, client, "k"))
+        assert.equal("next", client:get "next")
+      end)
+    end
+  end)
+
+  case("that comes after its call timed out is given to nobody", function()
+    with_fake(answering(function(command, conn)
+      if command[2] == "slow" then
+        neap.spawn(function() -- others are answered late too, in order
+          neap.sleep(0.08)
+          conn:write "+slow\r\n+fast\r\n"
+        end)
+      elseif command[2] ~= "fast" then
+        return "+" .. command[2] .. "\r\n"
+      end
+    end), function(client)
+      assert.equal("first", client:get "first")
+      local slow = neap.spawn(client.get, client, "slow")
+      neap.sleep(0.035)
+      local fast = neap.spawn(client.get, client, "fast")
+      local ok, v = pcall(slow.join, slow)
+      assert.is_true(not ok and neap.is_error(v, "redis.timeout"))
+      ok, v = pcall(fast.join, fast)
+      assert.is_true(ok and v == "fast" or not ok and v.code ~= nil)
+      assert.equal("last", client:get "last")
+      assert.is_true(client:stats().timeouts >= 1)
+    end, "?timeout=0.06")
+  end)
+
+  case("to a cancelled call is dropped where it stands, whatever its shape", function()
+    local conns = {}
+    with_fake(function(conn)
+      conn:greet()
+      conns[#conns + 1] = conn
+      local n = 0
+      while conn:read() do
+        n = n + 1
+        if n == 5 then
+          conn:write_bytes("+a\r\n*2\r\n*1\r\n+n\r\n$3\r\nxyz\r\n" ..
+            "-ERR no\r\n*2\r\n+k\r\n+v\r\n+e\r\n", 2)
+          n = 0
+        end
+      end
+    end, function(client)
+      local function calls()
+        local t = {}
+        t[1] = neap.spawn(client.get, client, "a")
+        t[2] = neap.spawn(client.get, client, "b")
+        t[3] = neap.spawn(client.get, client, "c")
+        t[4] = neap.spawn(client.hgetall, client, "d")
+        t[5] = neap.spawn(client.get, client, "e")
+        return t
+      end
+      for round = 1, 30 do
+        local t = calls()
+        neap.sleep(0.0003 * (round % 12))
+        t[2]:cancel()
+        t[4]:cancel()
+        if round % 2 == 0 then t[3]:cancel() end
+        assert.equal("a", t[1]:join())
+        assert.equal("e", t[5]:join())
+        local ok, v = pcall(t[2].join, t[2])
+        if ok then assert.same({ { "n" }, "xyz" }, v) end
+        ok, v = pcall(t[4].join, t[4])
+        if ok then assert.same({ k = "v" }, v) end
+        ok, v = pcall(t[3].join, t[3])
+        assert.is_true(not ok and (v.code == "redis.err" or v.code == "cancelled"))
+      end
+    end)
+  end)
+end)
+
+describe("a connection", function()
+  case("closed at once is tried again until the call's time is up", function()
+    with_fake(function() end, function(client, server)
+      assert.equal("redis.connect", code_of(client.get, client, "k"))
+      assert.is_true(server.connections >= 2)
+    end, "?timeout=0.3")
+  end)
+
+  case("that is refused fails in time, and pooled ones at once", function()
+    local port = servers.free_port()
+    local client = neap.redis(("redis://127.0.0.1:%d?timeout=0.2"):format(port))
+    local err = error_of(client.get, client, "k")
+    assert.equal("redis.connect", err.code)
+    assert.matches("127.0.0.1:" .. port, err.message, 1, true)
+    assert.equal("redis.connect", code_of(client.blpop, client, "k", 1))
+    assert.equal(0, client:stats().in_use)
+    client:close()
+  end)
+
+  case("that fails before it is begun", function()
+    for _, host in ipairs { "[2001:db8::1]", "255.255.255.255", "no.such.host.invalid",
+      ("x"):rep(200) .. "." .. ("y"):rep(200) } do
+      local ok, client = pcall(neap.redis, "redis://" .. host .. "?timeout=0.1&connect_timeout=0.2")
+      if ok then
+        assert.equal("redis.connect", neap.timeout(20, code_of, client.blpop, client, "k", 1))
+        assert.equal("redis.connect", neap.timeout(20, code_of, client.get, client, "k"))
+        client:close()
+      end
+    end
+  end)
+
+  case("to one who never answers ends by the time to connect", function()
+    with_fake(function(conn) while conn:read() do neap.sleep(0) end end, function(client)
+      assert.equal("redis.connect", code_of(client.get, client, "k"))
+    end, "?timeout=0.1&connect_timeout=0.1")
+  end)
+
+  case("waits while the server loads its data", function()
+    local asked = 0
+    with_fake(function(conn)
+      for command in conn.read, conn do
+        if command[1] == "PING" then
+          asked = asked + 1
+          conn:write(asked < 3 and "-LOADING Redis is loading the dataset in memory\r\n"
+            or "+PONG\r\n")
+        else
+          conn:write "+loaded\r\n"
+        end
+      end
+    end, function(client)
+      assert.equal("loaded", client:get "k")
+      assert.equal(3, asked)
+    end)
+  end)
+
+  case("comes and the waiting calls are sent in order", function()
+    local port = servers.free_port()
+    local client = neap.redis(("redis://127.0.0.1:%d"):format(port))
+    local tasks = {}
+    for i = 1, 50 do tasks[i] = neap.spawn(client.rpush, client, "list", i) end
+    neap.sleep(0.02)
+    local child = process.start("redis-server", { "--port", tostring(port), "--save", "",
+      "--bind", "127.0.0.1" })
+    for i = 1, 50 do assert.equal(i, tasks[i]:join()) end
+    assert.equal(50, #client:lrange("list", 0, -1))
+    client:close()
+    child:kill()
+    child:wait()
+  end)
+
+  case("lost in the middle of a write sends the rest on the next, once", function()
+    local server = servers.start()
+    local p = proxies.start(server.port)
+    local client = neap.redis(p.url)
+    client:ping()
+    local big = ("x"):rep(3000000)
+    for _ = 1, 5 do
+      client:del "list"
+      p.delay = 0.002
+      local tasks, lost, done = {}, 0, 0
+      for i = 1, 40 do
+        tasks[i] = neap.spawn(function()
+          local key = "k" .. i
+          if i % 4 == 0 then
+            client:set(key, big .. i)
+            return client:strlen(key) == #big + #tostring(i)
+          end
+          client:rpush("list", i)
+          return client:echo(key) == key
+        end)
+      end
+      neap.sleep(0.004)
+      p:cut()
+      for i = 1, 40 do
+        local ok, v = pcall(tasks[i].join, tasks[i])
+        if ok then
+          assert.is_true(v)
+          done = done + 1
+        else
+          assert.equal("redis.unknown_outcome", v.code)
+          lost = lost + 1
+        end
+      end
+      assert.equal(40, lost + done)
+      local seen = {}
+      for _, v in ipairs(client:lrange("list", 0, -1)) do
+        assert.is_nil(seen[v], "pushed twice")
+        seen[v] = true
+      end
+    end
+    client:close()
+    p:stop()
+    server:stop()
+  end)
+
+  case("lost while answered commands still stand in the write buffer", function()
+    -- the server reads and answers what is small, and reads no further
+    local small, big = 200, ("b"):rep(8000000)
+    local seen = {}
+    with_fake(function(conn, n)
+      conn:greet()
+      if n == 1 then
+        local answered = 0
+        while answered < small do
+          local command = conn:read()
+          seen[command[2]] = (seen[command[2]] or 0) + 1
+          conn:write("+" .. command[2] .. "\r\n")
+          answered = answered + 1
+        end
+        conn.socket:read_stop()
+        neap.sleep(0.02)
+        return
+      end
+      for command in conn.read, conn do
+        seen[command[2]] = (seen[command[2]] or 0) + 1
+        conn:write("+" .. command[2] .. "\r\n")
+      end
+    end, function(client)
+      assert.equal("x", client:get "x")
+      local tasks = {}
+      for i = 1, small - 1 do tasks[i] = neap.spawn(client.get, client, "k" .. i) end
+      local last = neap.spawn(client.set, client, "big", big)
+      for i = 1, small - 1 do assert.equal("k" .. i, tasks[i]:join()) end
+      local after = neap.spawn(client.get, client, "after")
+      assert.equal("big", last:join())
+      assert.equal("after", after:join())
+      for i = 1, small - 1 do assert.equal(1, seen["k" .. i]) end
+      assert.equal("end", client:get "end")
+    end, "?timeout=20")
+  end)
+
+  case("into a black hole ends each call in time, and heals", function()
+    local server = servers.start()
+    local p = proxies.start(server.port)
+    local client = neap.redis(p.url .. "?timeout=0.1&connect_timeout=0.1")
+    client:set("k", "v")
+    p.is_hole = true
+    local tasks = {}
+    for i = 1, 20 do tasks[i] = neap.spawn(client.get, client, "k") end
+    for i = 1, 20 do
+      local ok, err = pcall(tasks[i].join, tasks[i])
+      assert.is_false(ok)
+      assert.equal("redis.timeout", err.code)
+    end
+    assert.is_true(neap.is_error(error_of(client.get, client, "k")))
+    p.is_hole = false
+    local v
+    repeat
+      local ok, r = pcall(client.get, client, "k")
+      v = ok and r
+    until v
+    assert.equal("v", v)
+    client:close()
+    p:stop()
+    server:stop()
+  end)
+
+  case("to a server that stands still, then goes on", function()
+    local server = servers.start()
+    local client = neap.redis(server.url .. "?timeout=0.1")
+    client:set("k", "v")
+    server:signal "sigstop"
+    assert.equal("redis.timeout", code_of(client.get, client, "k"))
+    server:signal "sigcont"
+    local ok, v
+    repeat ok, v = pcall(client.get, client, "k") until ok
+    assert.equal("v", v)
+    client:close()
+    server:stop()
+  end)
+
+  case("is restored under load: every call settles once, none gets another's reply", function()
+    local server = servers.start()
+    local client = neap.redis(server.url .. "?timeout=3")
+    local wrong, answered, codes = 0, 0, {}
+    local is_over = false
+    local tasks = {}
+    for i = 1, 50 do
+      tasks[i] = neap.spawn(function()
+        local n = 0
+        while not is_over do
+          n = n + 1
+          local text = i .. ":" .. n
+          local settled = 0
+          local ok, v = pcall(client.echo, client, text)
+          settled = settled + 1
+          if ok and v ~= text or settled ~= 1 then wrong = wrong + 1 end
+          if ok then answered = answered + 1 else codes[v.code] = (codes[v.code] or 0) + 1 end
+          if n % 10 == 0 then neap.sleep(0) end
+        end
+      end)
+    end
+    for _ = 1, 3 do
+      neap.sleep(0.03)
+      server:kill()
+      neap.sleep(0.01)
+      server:restart()
+    end
+    neap.sleep(0.2)
+    is_over = true
+    for i = 1, 50 do tasks[i]:join() end
+    assert.equal(0, wrong)
+    print(answered, next(codes))
+    assert.is_true(answered > 100)
+    codes["redis.unknown_outcome"] = nil
+    assert.same({}, codes)
+    assert.is_true(client:stats().reconnects >= 3)
+    client:close()
+    server:stop()
+  end)
+
+  case("on loan that is lost fails its call, and the pool goes on", function()
+    local server = servers.start()
+    local client = neap.redis(server.url)
+    local t = neap.spawn(client.blpop, client, "l", 20)
+    while client:stats().in_use < 1 or client:info("clients"):match "blocked_clients:0" do
+      neap.sleep(0.001)
+    end
+    client:client("KILL", "TYPE", "normal")
+    local ok, err = pcall(t.join, t)
+    assert.is_false(ok)
+    assert.equal("redis.unknown_outcome", err.code)
+    assert.equal(0, client:stats().in_use)
+    client:rpush("l", "v")
+    assert.same({ "l", "v" }, client:blpop("l", 1))
+    client:close()
+    server:stop()
+  end)
+
+  case("delayed each way costs each call that much, not all of them together", function()
+    local server = servers.start()
+    local p = proxies.start(server.port)
+    p.delay = 0.01
+    local client = neap.redis(p.url)
+    local list = {}
+    for i = 1, 500 do list[i] = i end
+    local started = neap.monotonic()
+    local r = neap.map(function(i) return client:echo(i) end, list)
+    for i = 1, 500 do assert.equal(tostring(i), r[i]) end
+    assert.is_true(neap.monotonic() - started < 5) -- one by one it would be 10 s
+    client:close()
+    p:stop()
+    server:stop()
+  end)
+
+  case("that is closed while it connects, resolves or waits to try again", function()
+    for _, u in ipairs { "redis://localhost:1", "redis://127.0.0.1:1", "redis://10.255.255.1:1" } do
+      for _, seconds in ipairs { 0, 0.003, 0.08 } do
+        local client = neap.redis(u)
+        local t = neap.spawn(client.get, client, "k")
+        neap.sleep(seconds)
+        client:close()
+        assert.is_true(code_of(t.join, t):find "^redis%." ~= nil)
+      end
+    end
+  end)
+end)
