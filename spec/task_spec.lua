@@ -1086,16 +1086,19 @@ describe("coroutines of one's own", function()
   end)
 
   case("abandoned while suspended do no harm", function()
-    for _ = 1, 100 do
-      local gen = coroutine.wrap(function()
-        neap.timeout(0.001, function() coroutine.yield(1) end)
-      end)
-      gen()
-    end
-    collectgarbage()
-    collectgarbage()
-    assert.is_true(pcall(neap.sleep, 0.003) or true)
-    collectgarbage()
+    local t = neap.spawn(function()
+      for _ = 1, 100 do
+        coroutine.wrap(function()
+          neap.timeout(0.002, function() coroutine.yield(1) end)
+        end)()
+      end
+      coroutine.wrap(function() end)()
+      collectgarbage()
+      collectgarbage()
+      neap.sleep(0.005) -- their deadlines went with them
+      return "fine"
+    end)
+    assert.equal("fine", t:join())
   end)
 end)
 
@@ -1204,6 +1207,36 @@ describe("waiting", function()
     end
     collectgarbage()
     neap.sleep(0.005)
+  end)
+
+  case("in an error handler does no harm", function()
+    local t = neap.spawn(function()
+      local ok = xpcall(error, function(e) neap.sleep(0) return e end, "x")
+      neap.sleep(0)
+      return ok
+    end)
+    assert.is_false(t:join())
+  end)
+
+  case("after a stack overflow works, and the overflow is an error like others", function()
+    local function deeper(n) return 1 + deeper(n + 1) end
+    local t = neap.spawn(function() neap.sleep(0) deeper(1) end)
+    local ok, err = pcall(t.join, t)
+    assert.is_false(ok)
+    assert.matches("stack overflow", err)
+    t = neap.spawn(function()
+      local caught = not pcall(deeper, 1)
+      neap.sleep(0.001)
+      return caught
+    end)
+    assert.is_true(t:join())
+    local r = process.lua [[
+      local function deeper(n) return 1 + deeper(n + 1) end
+      require("neap").spawn(deeper, 1)
+      deeper(1)
+    ]]
+    assert.equal(1, r.status)
+    assert.matches("stack overflow", r.err)
   end)
 
   case("in __gc does no harm", function()

@@ -140,6 +140,7 @@ struct runtime *runtime_new(uv_loop_t *loop) {
     list_init(&rt->failures);
     rt->report.fn = on_report;
     list_init(&rt->resources);
+    waitq_init(&rt->lingering);
     timers_init(&rt->timers, loop);
     uv_prepare_init(loop, &rt->prepare);
     uv_check_init(loop, &rt->check);
@@ -174,6 +175,14 @@ static void report_stuck(struct runtime *rt) {
                   lua_tostring(rt->L, -1));
         lua_pop(rt->L, 1);
     }
+}
+
+static bool end_lingering(struct runtime *rt) {
+    bool is_any = false;
+    while (waitq_wake(&rt->lingering, rt->L, 0)) {
+        is_any = true;
+    }
+    return is_any;
 }
 
 static void cancel_tasks(struct runtime *rt) {
@@ -247,8 +256,10 @@ int runtime_run(struct runtime *rt) {
             if (rt->live == 0) {
                 return rt->exit_status;
             }
-            report_stuck(rt);
-            runtime_stop(rt, 1);
+            if (!end_lingering(rt)) {
+                report_stuck(rt);
+                runtime_stop(rt, 1);
+            }
         }
         uv_run(rt->loop, UV_RUN_ONCE);
     }

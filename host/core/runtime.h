@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "core/sync.h"
 #include "core/task.h"
 #include "core/timer.h"
 
@@ -46,6 +47,7 @@ struct runtime {
     struct list failures; // tasks that failed and that nobody has joined
     struct defer report;  // logs those whose handles are gone
     struct list resources;
+    struct waitq lingering; // tasks that wait until nothing else is left
     uint32_t live; // tasks that have not ended, background ones aside
     uint64_t spawned, finished, failed;
     bool is_idle_active;

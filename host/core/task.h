@@ -70,13 +70,13 @@ struct task {
     struct group *group; // all, map, race: who is told of the end
     uint32_t group_index;
     uint64_t request; // number of the request that it serves, or 0
-    uint32_t wait;   // generation of the current wait
-    int value_count; // values on L to resume with
-    int anchor;      // registry reference of L
-    int context;     // registry reference of the task-local table, or 0
-    int failure;     // registry reference of {error, traceback}, or 0
-    int shield;      // > 0: cancel and outer deadlines are held back
-    int references;  // handle, run; freed at 0
+    uint32_t wait;    // generation of the current wait
+    int value_count;  // values on L to resume with
+    int anchor;       // registry reference of L
+    int context;      // registry reference of the task-local table, or 0
+    int failure;      // registry reference of {error, traceback}, or 0
+    int shield;       // > 0: cancel and outer deadlines are held back
+    int references;   // handle, run; freed at 0
     int spawn_line;
     const char *spawn_source; // lives as long as the function at L's bottom
     uint8_t state;

@@ -127,6 +127,13 @@ static int l_sleep(lua_State *L) {
     return task_yield(L);
 }
 
+// linger(): waits until nothing else keeps the loop alive
+static int l_linger(lua_State *L) {
+    struct runtime *rt = rt_of(L);
+    waitq_park(&rt->lingering, task_current(L, rt));
+    return task_yield(L);
+}
+
 // unpark(): takes back the wait of a coroutine that cannot be passed outward
 static int l_unpark(lua_State *L) {
     task_unpark(check_running(L));
@@ -293,6 +300,7 @@ static int l_waitq_gc(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {{"sleep", l_sleep},
+                                     {"linger", l_linger},
                                      {"unpark", l_unpark},
                                      {"yield", l_yield},
                                      {"check", l_check},

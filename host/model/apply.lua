@@ -1,11 +1,13 @@
 -- apply: one batch of writes to a model's rows and indexes, atomic and at most
--- once. It runs inside Redis; host/model/commit.c packs what it is given.
+-- once. It runs inside Redis; host/model/commit.c packs what it is given. What
+-- the rows of a batch do to the same key is gathered and done in one command,
+-- since a script pays more for each call than for what it does.
 --
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
 -- ids prefix, id width, { row... } }, a row being { kind, id, version expected,
 -- new version, { name, value... }, { removed name... }, { unique key, value... },
--- { command... } }.
+-- { command... }, id's bytes in @ids }.
 -- Returns, packed: { verdict... }, one a row: its ordinal (or { 0, ordinal, id }
 -- where the id was taken here), or { code, detail... } as below; or one negative
 -- number for the whole batch.
@@ -14,7 +16,9 @@ local NO_SCHEMA, CHANGED, STALE = -1, -2, -3
 local CREATE, SAVE, DELETE = 0, 1, 2
 local SEGMENT, SMALL_SET = 65536, 512
 
-local call, try = redis.call, redis.pcall
+-- Numbers become text once: Redis formats each number that it is passed anew,
+-- which costs as much as a small command.
+local call, try, floor, format, type = redis.call, redis.pcall, math.floor, string.format, type
 local meta, journal = KEYS[1], KEYS[2]
 local batch = cmsgpack.unpack(ARGV[1])
 local generation, number = batch[1], batch[2]
@@ -38,13 +42,89 @@ local hint, top = tonumber(state[2] or 0), tonumber(state[3] or 0)
 local hint_before, top_before, deletes = hint, top, 0
 local failure -- of a command that should not fail
 
+local function note(err)
+  failure = failure or (type(err) == "table" and err.err or tostring(err))
+end
+
 local function run(...)
   local reply = try(...)
   if type(reply) == "table" and reply.err then
-    failure = failure or (select(1, ...) .. " " .. select(2, ...) .. ": " .. reply.err)
+    note(reply)
     return nil
   end
   return reply
+end
+
+-- gathered by key: bits to set or clear, members to add to an ordered index,
+-- and one run of adjacent bytes
+local bits, members, runs = {}, {}, {}
+
+local function flush_bits(key)
+  local list = bits[key]
+  if list then
+    bits[key] = nil
+    run("BITFIELD", key, unpack(list))
+  end
+end
+
+local function flush_members(key)
+  local list = members[key]
+  if list then
+    members[key] = nil
+    run("ZADD", key, unpack(list))
+  end
+end
+
+local function flush_run(key)
+  local r = runs[key]
+  if r then
+    runs[key] = nil
+    run("SETRANGE", key, format("%d", r.from), table.concat(r))
+  end
+end
+
+local function flush()
+  for key in pairs(bits) do flush_bits(key) end
+  for key in pairs(members) do flush_members(key) end
+  for key in pairs(runs) do flush_run(key) end
+end
+
+local LIST_MAX = 4000 -- arguments of one command; unpack takes some more
+
+local function put_bit(key, at, value)
+  local list = bits[key]
+  if not list then
+    list = {}
+    bits[key] = list
+  end
+  local n = #list
+  list[n + 1], list[n + 2], list[n + 3], list[n + 4] = "SET", "u1", at, value
+  if n > LIST_MAX then flush_bits(key) end
+end
+
+local function put_member(key, score, member)
+  local list = members[key]
+  if not list then
+    list = {}
+    members[key] = list
+  end
+  local n = #list
+  list[n + 1], list[n + 2] = score, member
+  if n > LIST_MAX then flush_members(key) end
+end
+
+local function put_bytes(key, from, bytes)
+  local r = runs[key]
+  if r and r.next ~= from then
+    flush_run(key)
+    r = nil
+  end
+  if not r then
+    r = { from = from }
+    runs[key] = r
+  end
+  r[#r + 1] = bytes
+  r.next = from + #bytes
 end
 
 -- take_ordinal returns the lowest free ordinal: below `top` there may be
@@ -52,12 +132,14 @@ end
 local function take_ordinal()
   local n
   while hint < top and not n do
-    local segment = math.floor(hint / SEGMENT)
-    local at = run("BITPOS", rows_prefix .. segment, 0, math.floor((hint - segment * SEGMENT) / 8))
-    if at and at >= 0 and at < SEGMENT then
-      n = segment * SEGMENT + at
+    local at = floor(hint / SEGMENT)
+    local key = rows_prefix .. format("%d", at)
+    flush_bits(key) -- the search must see what this batch took
+    local free = run("BITPOS", key, "0", format("%d", floor((hint - at * SEGMENT) / 8)))
+    if free and free >= 0 and free < SEGMENT then
+      n = at * SEGMENT + free
     else
-      hint = (segment + 1) * SEGMENT
+      hint = (at + 1) * SEGMENT
     end
   end
   n = n or top
@@ -69,103 +151,123 @@ end
 local function add_to_set(prefix, value, offset)
   local bitmap, set = prefix .. "=" .. value, prefix .. "~" .. value
   if call("EXISTS", bitmap) == 1 then
-    run("SETBIT", bitmap, offset, 1)
+    call("SETBIT", bitmap, offset, "1")
     return
   end
-  run("SADD", set, offset)
-  if (run("SCARD", set) or 0) > SMALL_SET then
+  if call("SADD", set, offset) == 1 and call("SCARD", set) > SMALL_SET then
     for _, member in ipairs(call("SMEMBERS", set)) do
-      run("SETBIT", bitmap, member, 1)
+      call("SETBIT", bitmap, member, "1")
     end
     call("DEL", set)
   end
 end
 
 local function remove_from_set(prefix, value, offset)
-  if run("SREM", prefix .. "~" .. value, offset) == 0 then
+  if call("SREM", prefix .. "~" .. value, offset) == 0 then
     local bitmap = prefix .. "=" .. value
-    if call("EXISTS", bitmap) == 1 then run("SETBIT", bitmap, offset, 0) end
+    if call("EXISTS", bitmap) == 1 then call("SETBIT", bitmap, offset, "0") end
   end
 end
 
--- apply_commands carries out the index commands of one row.
-local function apply_commands(list, id, n)
-  local segment = math.floor(n / SEGMENT)
-  local offset = n - segment * SEGMENT
-  local member
-  local i, count = 1, #list
+-- the row in hand: its ordinal, and where it lies in its segment
+local id, ordinal, segment, offset, offset_text
+
+local function set_place(n)
+  ordinal = n
+  local at = floor(n / SEGMENT)
+  offset = n - at * SEGMENT
+  segment, offset_text = format("%d", at), format("%d", offset)
+end
+
+local LENGTHS = { 3, 3, 3, 3, 4, 3, 2, 3, 3 } -- of the commands, by their code
+local place -- of the command in hand
+
+-- apply_from carries out the index commands from place i on. It raises what a
+-- command raises.
+local function apply_from(list, i)
+  local count, member = #list, nil
   while i <= count do
+    place = i
     local op, key = list[i], list[i + 1]
     if op == 1 then
-      run("SETBIT", key .. segment .. list[i + 2], offset, 1)
-      i = i + 3
+      put_bit(key .. segment .. list[i + 2], offset_text, "1")
     elseif op == 5 then
-      run("SETRANGE", key .. segment, offset * list[i + 2], list[i + 3])
-      i = i + 4
+      put_bytes(key .. segment, offset * list[i + 2], list[i + 3])
     elseif op == 6 then
-      member = member or struct.pack(">I4", n)
-      run("ZADD", key, list[i + 2], member)
-      i = i + 3
+      member = member or struct.pack(">I4", ordinal)
+      put_member(key, list[i + 2], member)
     elseif op == 3 then
-      add_to_set(key .. segment, list[i + 2], offset)
-      i = i + 3
+      add_to_set(key .. segment, list[i + 2], offset_text)
     elseif op == 2 then
-      run("SETBIT", key .. segment .. list[i + 2], offset, 0)
-      i = i + 3
+      put_bit(key .. segment .. list[i + 2], offset_text, "0")
     elseif op == 4 then
-      remove_from_set(key .. segment, list[i + 2], offset)
-      i = i + 3
+      remove_from_set(key .. segment, list[i + 2], offset_text)
     elseif op == 7 then
-      member = member or struct.pack(">I4", n)
-      run("ZREM", key, member)
-      i = i + 2
+      member = member or struct.pack(">I4", ordinal)
+      flush_members(key)
+      call("ZREM", key, member)
     elseif op == 8 then
-      run("HSET", key, list[i + 2], id)
-      i = i + 3
-    else
-      if run("HGET", key, list[i + 2]) == id then run("HDEL", key, list[i + 2]) end
-      i = i + 3
+      call("HSET", key, list[i + 2], id)
+    elseif call("HGET", key, list[i + 2]) == id then
+      call("HDEL", key, list[i + 2])
+    end
+    i = i + LENGTHS[op]
+  end
+end
+
+-- apply_commands carries all of them out: one that fails is noted and left
+-- behind, so that the others are still applied.
+local function apply_commands(list)
+  local i, ok, err = 1, false, nil
+  while not ok do
+    ok, err = pcall(apply_from, list, i)
+    if not ok then
+      note(err)
+      i = place + LENGTHS[list[place]]
     end
   end
 end
 
-local function id_bytes(id)
-  if id_width == 16 then
-    local hex = id:gsub("-", "")
-    return (hex:gsub("..", function(two) return string.char(tonumber(two, 16)) end))
-  end
-  -- two's complement; a double holds every id exactly
-  local v = tonumber(id)
-  local high = math.floor(v / 4294967296)
-  return struct.pack(">I4I4", high % 4294967296, v - high * 4294967296)
+-- integer_bytes is an id from the counter as @ids has it: 8 bytes, big-endian.
+local function integer_bytes(text)
+  local v = tonumber(text)
+  local high = floor(v / 4294967296)
+  return struct.pack(">I4I4", high, v - high * 4294967296)
 end
 
-local function enter_row(id, n)
-  local segment = math.floor(n / SEGMENT)
-  local offset = n - segment * SEGMENT
-  run("SETBIT", rows_prefix .. segment, offset, 1)
+local function enter_row(bytes)
+  put_bit(rows_prefix .. segment, offset_text, "1")
   if id_width == 0 then
-    run("HSET", ids_prefix .. segment, offset, id)
+    run("HSET", ids_prefix .. segment, offset_text, id)
   else
-    run("SETRANGE", ids_prefix .. segment, offset * id_width, id_bytes(id))
+    put_bytes(ids_prefix .. segment, offset * id_width, bytes)
   end
 end
 
-local function leave_row(n)
-  local segment = math.floor(n / SEGMENT)
-  local offset = n - segment * SEGMENT
-  run("SETBIT", rows_prefix .. segment, offset, 0)
-  if id_width == 0 then run("HDEL", ids_prefix .. segment, offset) end
-  if n < hint then hint = n end
+local function leave_row()
+  put_bit(rows_prefix .. segment, offset_text, "0")
+  if id_width == 0 then run("HDEL", ids_prefix .. segment, offset_text) end
+  if ordinal < hint then hint = ordinal end
   deletes = deletes + 1
 end
 
+-- Most batches create rows that are new: then one look for all of them is
+-- enough. seen holds the ids that the batch itself has created.
+local rows, seen, are_new = batch[8], {}, false
+do
+  local keys = {}
+  for _, row in ipairs(rows) do
+    if row[1] == CREATE and row[2] ~= "" then keys[#keys + 1] = row_prefix .. row[2] end
+  end
+  are_new = #keys > 0 and call("EXISTS", unpack(keys)) == 0
+end
+
 -- check returns the row's ordinal (nil for a new one), or nil and a verdict.
-local function check(row, id, key)
+local function check(row, key)
   local n
   if row[1] == CREATE then
-    local exists = try("EXISTS", key)
-    if exists ~= 0 then return nil, { EXISTS } end
+    local exists = seen[id] or not are_new and call("EXISTS", key) ~= 0
+    if exists then return nil, { EXISTS } end
   else
     local now = try("HMGET", key, "_v", "_n")
     if now.err then return nil, { FAILED, now.err } end
@@ -183,35 +285,40 @@ local function check(row, id, key)
 end
 
 local function apply(row)
-  local kind, id = row[1], row[2]
+  local kind = row[1]
+  id = row[2]
   local is_given = id ~= ""
-  if not is_given then id = string.format("%.0f", call("HINCRBY", meta, "id", 1)) end
+  if not is_given then id = format("%.0f", call("HINCRBY", meta, "id", "1")) end
   local key = row_prefix .. id
-  local n, refusal = check(row, id, key)
+  local n, refusal = check(row, key)
   if refusal then return refusal end
+  if kind == CREATE then n = take_ordinal() end
+  set_place(n)
   if kind == DELETE then
     call("DEL", key)
-    apply_commands(row[8], id, n)
-    leave_row(n)
+    seen[id] = nil
+    apply_commands(row[8])
+    leave_row()
     return n
   end
   if kind == CREATE then
-    n = take_ordinal()
-    call("HSET", key, "_v", row[4], "_n", n, unpack(row[5]))
-    enter_row(id, n)
+    seen[id] = true
+    call("HSET", key, "_v", row[4], "_n", format("%d", n), unpack(row[5]))
+    enter_row(is_given and row[9] or integer_bytes(id))
   else
     call("HSET", key, "_v", row[4], unpack(row[5]))
     if #row[6] > 0 then call("HDEL", key, unpack(row[6])) end
   end
-  apply_commands(row[8], id, n)
+  apply_commands(row[8])
   return is_given and n or { 0, n, id }
 end
 
 local verdicts = {}
-for i, row in ipairs(batch[8]) do verdicts[i] = apply(row) end
+for i, row in ipairs(rows) do verdicts[i] = apply(row) end
+flush()
 
 if hint ~= hint_before or top ~= top_before then
-  call("HSET", meta, "hint", hint, "top", top)
+  call("HSET", meta, "hint", format("%d", hint), "top", format("%d", top))
 end
 if deletes > 0 then call("HINCRBY", meta, "deletes", deletes) end
 if failure then
@@ -219,6 +326,6 @@ if failure then
   verdicts[#verdicts + 1] = { FAILED, failure }
 end
 local packed = cmsgpack.pack(verdicts)
-call("HSET", journal, slot, string.format("%.0f:", number) .. packed)
+call("HSET", journal, slot, format("%.0f:", number) .. packed)
 if batch[3] == 1 then call("EXPIRE", journal, 86400) end
 return packed

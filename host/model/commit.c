@@ -11,7 +11,12 @@
 #include "model/index.h"
 #include "model/key.h"
 
-enum { batch_rows = 256, batch_bytes = 512 * 1024, most_in_flight = 2 };
+enum {
+    batch_rows = 256,
+    batch_split = 16,
+    batch_bytes = 512 * 1024,
+    most_in_flight = 2
+};
 static const uint64_t refresh_ms = 3600 * 1000;
 static const uint64_t give_up_ms = 15 * 1000;
 
@@ -61,8 +66,31 @@ static void pack_fields(struct commit *c, const struct write *w,
     buf_clear(&gone);
 }
 
+// pack_id packs the id as the @ids column has it.
+static void pack_id(const struct schema *s, const struct write *w,
+                    struct buf *b) {
+    char bytes[16] = {0};
+    if (s->id_width == 8 && w->id_len) {
+        int64_t v = (int64_t)strtoll(w->id, NULL, 10);
+        for (int i = 7; i >= 0; i--) {
+            bytes[i] = (char)(v & 0xff);
+            v >>= 8;
+        }
+    } else if (s->id_width == 16) {
+        int at = 0;
+        for (const char *p = w->id; *p && at < 32; p++) {
+            if (*p != '-') {
+                int digit = *p <= '9' ? *p - '0' : *p - 'a' + 10;
+                bytes[at / 2] = (char)(bytes[at / 2] << 4 | digit);
+                at++;
+            }
+        }
+    }
+    pack_bytes(b, bytes, (size_t)s->id_width);
+}
+
 static void pack_write(struct commit *c, struct write *w, struct buf *b) {
-    pack_array(b, 8);
+    pack_array(b, 9);
     pack_int(b, w->kind);
     pack_bytes(b, w->id, w->id_len);
     pack_bytes(b, w->old ? w->old->version : "", w->old ? ROW_VERSION : 0);
@@ -73,6 +101,7 @@ static void pack_write(struct commit *c, struct write *w, struct buf *b) {
     pack_fields(c, w, b);
     index_uniques(c->schema, w->old, w->new, b, w->claimed);
     index_diff(c->schema, w->old, w->new, b);
+    pack_id(c->schema, w, b);
 }
 
 static void pack_key(struct buf *b, const struct schema *s,
@@ -99,8 +128,8 @@ static void pack_head(struct commit *c, struct buf *b) {
     pack_int(b, c->schema->id_width);
 }
 
-// next_batch takes as many of the queued writes as a batch may hold.
-static struct batch *next_batch(struct commit *c) {
+// next_batch takes up to `most` of the queued writes.
+static struct batch *next_batch(struct commit *c, uint32_t most) {
     struct batch *b = xcalloc(1, sizeof *b);
     b->commit = c;
     b->since_ms = uv_now(c->rt->loop);
@@ -108,9 +137,10 @@ static struct batch *next_batch(struct commit *c) {
     size_t at = pack_array32(&b->packed);
     struct write **last = &b->first;
     uint32_t n = 0;
-    while (c->first && n < batch_rows && b->packed.len < batch_bytes) {
+    while (c->first && n < most && b->packed.len < batch_bytes) {
         struct write *w = c->first;
         c->first = w->next;
+        c->count--;
         w->next = NULL;
         *last = w;
         last = &w->next;
@@ -124,10 +154,17 @@ static struct batch *next_batch(struct commit *c) {
     return b;
 }
 
+// flush sends what is queued. Many writes with nothing under way are shared
+// out between two batches, so that one is applied while the other is answered.
 static void flush(struct commit *c) {
     while (c->first && c->in_flight < most_in_flight) {
+        uint32_t most = batch_rows;
+        if (c->in_flight == 0 && c->count >= batch_split) {
+            uint32_t half = (c->count + 1) / 2;
+            most = half < batch_rows ? half : batch_rows;
+        }
         c->in_flight++;
-        send_batch(next_batch(c), false);
+        send_batch(next_batch(c, most), false);
     }
 }
 
@@ -471,6 +508,7 @@ void commit_add(struct commit *c, struct write *w) {
     w->next = NULL;
     *c->last = w;
     c->last = &w->next;
+    c->count++;
     if (c->in_flight < most_in_flight) {
         runtime_defer(c->rt, &c->defer);
     }

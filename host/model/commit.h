@@ -45,6 +45,7 @@ struct commit {
     const struct schema *schema;
     struct conn *conn;
     struct write *first, **last;
+    uint32_t count; // queued
     uint32_t in_flight;
     uint64_t number; // of the last batch
     char host[17];   // names this host's journal

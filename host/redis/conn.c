@@ -81,6 +81,9 @@ static void drop_link(struct conn *c) {
         c->lookup->conn = NULL;
         if (c->lookup->is_name) {
             uv_cancel((uv_req_t *)&c->lookup->req);
+        } else {
+            embedded_forget(c->options->embedded, c->lookup);
+            free(c->lookup);
         }
         c->lookup = NULL;
     }
@@ -537,9 +540,6 @@ static void on_embedded(void *arg, int status, const char *path,
     struct lookup *k = arg;
     struct conn *c = k->conn;
     free(k);
-    if (!c) {
-        return;
-    }
     c->lookup = NULL;
     if (status < 0) {
         // what keeps a server from starting rarely goes away by itself

@@ -515,8 +515,10 @@ static void tell(struct embedded *e, int status) {
         }
         struct waiter told = *w;
         free(w);
-        told.cb(told.arg, status, status ? NULL : e->socket_path,
-                status ? e->error : NULL);
+        if (told.cb) {
+            told.cb(told.arg, status, status ? NULL : e->socket_path,
+                    status ? e->error : NULL);
+        }
     }
 }
 
@@ -574,6 +576,14 @@ void embedded_ready(struct embedded *e, embedded_ready_cb cb, void *arg) {
         begin(e);
     }
     e->last = w;
+}
+
+void embedded_forget(struct embedded *e, const void *arg) {
+    for (struct waiter *w = e->first; w; w = w->next) {
+        if (w->arg == arg) {
+            w->cb = NULL;
+        }
+    }
 }
 
 void embedded_close(struct embedded *e) {

@@ -38,6 +38,9 @@ struct embedded *embedded_open(uv_loop_t *loop, const char *dir);
 // alive until cb was called, 10 seconds at the most.
 void embedded_ready(struct embedded *e, embedded_ready_cb cb, void *arg);
 
+// embedded_forget drops the callback that waits with arg, if there is one.
+void embedded_forget(struct embedded *e, const void *arg);
+
 // embedded_close stops the server if nobody else uses it, waiting up to 5
 // seconds for it, and removes the directory of a server in memory. Callbacks
 // that were still due are dropped. e is freed by the next turn of the loop and

@@ -10,10 +10,9 @@ local function refuse(name, instead)
   end
 end
 
---- uv.run(): the loop runs already; the task waits until it is cancelled.
+--- uv.run(): the loop runs already; the task waits until nothing else is left.
 function uv.run()
-  local queue = task.waitq()
-  local v, e = queue:wait()
+  local v, e = task.linger()
   if v == task.FAIL then error(e, 0) end
 end
 
