@@ -355,41 +355,45 @@ static void wake_joiners(struct task *t) {
     }
 }
 
-// push_traceback pushes where L, which raised `message`, stood. LuaJIT no
-// longer knows the line of a frame whose own instruction failed, but it put
-// "file:line:" in front of the message. // [-0, +1]
-static void push_traceback(lua_State *L, const char *message) {
-    luaL_traceback(L, L, NULL, 0);
+// push_traceback pushes onto L where `from`, which raised `message`, stood.
+// LuaJIT no longer knows the line of a frame whose own instruction failed, but
+// it put "file:line:" in front of the message. // [-0, +1]
+static void push_traceback(lua_State *L, lua_State *from, const char *message) {
+    luaL_traceback(L, from, NULL, 0);
     lua_Debug ar;
-    if (!message || !lua_getstack(L, 0, &ar) || !lua_getinfo(L, "Sl", &ar) ||
-        ar.currentline >= 0 || *ar.what == 'C') {
+    if (!message || !lua_getstack(from, 0, &ar) ||
+        !lua_getinfo(from, "Sl", &ar) || ar.currentline >= 0 ||
+        *ar.what == 'C') {
         return;
     }
     size_t n = strlen(ar.short_src);
-    const char *frame = strstr(lua_tostring(L, -1), "\n\t");
+    const char *text = lua_tostring(L, -1), *frame = strstr(text, "\n\t");
     if (!frame || strncmp(message, ar.short_src, n) != 0 || message[n] != ':') {
         return;
     }
+    frame += 2 + n;
     size_t digits = strspn(message + n + 1, "0123456789");
-    size_t len = (size_t)(frame + 2 - lua_tostring(L, -1)) + n;
-    lua_pushlstring(L, lua_tostring(L, -1), len);
+    lua_pushlstring(L, text, (size_t)(frame - text));
     lua_pushlstring(L, message + n, digits + 1);
-    lua_pushstring(L, frame + 2 + n);
+    lua_pushstring(L, frame);
     lua_concat(L, 3);
     lua_remove(L, -2);
 }
 
 // keep_failure stores the error and where it happened. The coroutine's stack
-// is still there: LuaJIT unwinds only the C side of a dead coroutine.
+// is still there: LuaJIT unwinds only the C side of a dead coroutine. It may
+// be full, so the work is done on another.
 static void keep_failure(struct task *t) {
-    lua_State *L = t->L;
+    lua_State *L = t->rt->L;
+    lua_checkstack(L, 8);
+    lua_xmove(t->L, L, 1);
+    lua_settop(t->L, 0);
     lua_createtable(L, 2, 0);
-    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    bool is_text = lua_type(L, -1) == LUA_TSTRING;
+    push_traceback(L, t->L, is_text ? lua_tostring(L, -1) : NULL);
+    lua_rawseti(L, -3, 2);
     lua_rawseti(L, -2, 1);
-    bool is_text = lua_type(L, -2) == LUA_TSTRING;
-    push_traceback(L, is_text ? lua_tostring(L, -2) : NULL);
-    lua_rawseti(L, -2, 2);
-    lua_remove(L, -2);
     t->failure = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

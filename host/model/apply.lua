@@ -5,9 +5,10 @@
 --
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
--- ids prefix, id width, { row... } }, a row being { kind, id, version expected,
--- new version, { name, value... }, { removed name... }, { unique key, value... },
--- { command... }, id's bytes in @ids }.
+-- ids prefix, id width, { key... }, { row... } }, a row being { kind, id, version
+-- expected, new version, { name, value... }, { removed name... }, { unique index,
+-- value... }, { command... }, id's bytes in @ids }; 0 stands for an empty list.
+-- Commands and unique indexes name their keys by the place in the list.
 -- Returns, packed: { verdict... }, one a row: its ordinal (or { 0, ordinal, id }
 -- where the id was taken here), or { code, detail... } as below; or one negative
 -- number for the whole batch.
@@ -23,6 +24,7 @@ local meta, journal = KEYS[1], KEYS[2]
 local batch = cmsgpack.unpack(ARGV[1])
 local generation, number = batch[1], batch[2]
 local row_prefix, rows_prefix, ids_prefix, id_width = batch[4], batch[5], batch[6], batch[7]
+local keys, rows = batch[8], batch[9]
 
 local state = call("HMGET", meta, "gen", "hint", "top")
 if not state[1] then return cmsgpack.pack({ NO_SCHEMA }) end
@@ -172,11 +174,15 @@ end
 -- the row in hand: its ordinal, and where it lies in its segment
 local id, ordinal, segment, offset, offset_text
 
+local segment_number
+
 local function set_place(n)
-  ordinal = n
   local at = floor(n / SEGMENT)
-  offset = n - at * SEGMENT
-  segment, offset_text = format("%d", at), format("%d", offset)
+  ordinal, offset = n, n - at * SEGMENT
+  offset_text = format("%d", offset)
+  if at ~= segment_number then
+    segment_number, segment = at, format("%d", at)
+  end
 end
 
 local LENGTHS = { 3, 3, 3, 3, 4, 3, 2, 3, 3 } -- of the commands, by their code
@@ -188,7 +194,7 @@ local function apply_from(list, i)
   local count, member = #list, nil
   while i <= count do
     place = i
-    local op, key = list[i], list[i + 1]
+    local op, key = list[i], keys[list[i + 1]]
     if op == 1 then
       put_bit(key .. segment .. list[i + 2], offset_text, "1")
     elseif op == 5 then
@@ -218,7 +224,7 @@ end
 -- apply_commands carries all of them out: one that fails is noted and left
 -- behind, so that the others are still applied.
 local function apply_commands(list)
-  local i, ok, err = 1, false, nil
+  local i, ok, err = 1, list == 0, nil
   while not ok do
     ok, err = pcall(apply_from, list, i)
     if not ok then
@@ -253,13 +259,13 @@ end
 
 -- Most batches create rows that are new: then one look for all of them is
 -- enough. seen holds the ids that the batch itself has created.
-local rows, seen, are_new = batch[8], {}, false
+local seen, are_new = {}, false
 do
-  local keys = {}
+  local list = {}
   for _, row in ipairs(rows) do
-    if row[1] == CREATE and row[2] ~= "" then keys[#keys + 1] = row_prefix .. row[2] end
+    if row[1] == CREATE and row[2] ~= "" then list[#list + 1] = row_prefix .. row[2] end
   end
-  are_new = #keys > 0 and call("EXISTS", unpack(keys)) == 0
+  are_new = #list > 0 and call("EXISTS", unpack(list)) == 0
 end
 
 -- check returns the row's ordinal (nil for a new one), or nil and a verdict.
@@ -276,8 +282,8 @@ local function check(row, key)
     n = tonumber(now[2])
   end
   local uniques = row[7]
-  for i = 1, #uniques, 2 do
-    local holder = try("HGET", uniques[i], uniques[i + 1])
+  for i = 1, uniques ~= 0 and #uniques or 0, 2 do
+    local holder = try("HGET", keys[uniques[i]], uniques[i + 1])
     if type(holder) == "table" then return nil, { FAILED, holder.err } end
     if holder and holder ~= id then return nil, { UNIQUE, (i - 1) / 2 } end
   end
@@ -307,7 +313,7 @@ local function apply(row)
     enter_row(is_given and row[9] or integer_bytes(id))
   else
     call("HSET", key, "_v", row[4], unpack(row[5]))
-    if #row[6] > 0 then call("HDEL", key, unpack(row[6])) end
+    if row[6] ~= 0 then call("HDEL", key, unpack(row[6])) end
   end
   apply_commands(row[8])
   return is_given and n or { 0, n, id }

@@ -60,8 +60,12 @@ static void pack_fields(struct commit *c, const struct write *w,
     }
     pack_array(b, set);
     buf_add(b, names.data, names.len);
-    pack_array(b, removed);
-    buf_add(b, gone.data, gone.len);
+    if (removed) {
+        pack_array(b, removed);
+        buf_add(b, gone.data, gone.len);
+    } else {
+        pack_int(b, 0);
+    }
     buf_clear(&names);
     buf_clear(&gone);
 }
@@ -118,7 +122,7 @@ static void pack_head(struct commit *c, struct buf *b) {
     if (is_refresh) {
         c->refreshed_ms = now;
     }
-    pack_array(b, 8);
+    pack_array(b, 9);
     pack_str(b, c->schema->generation);
     pack_int(b, (int64_t)++c->number);
     pack_int(b, is_refresh);
@@ -126,6 +130,7 @@ static void pack_head(struct commit *c, struct buf *b) {
     pack_key(b, c->schema, key_rows_prefix);
     pack_key(b, c->schema, key_ids_prefix);
     pack_int(b, c->schema->id_width);
+    index_keys(c->schema, b);
 }
 
 // next_batch takes up to `most` of the queued writes.

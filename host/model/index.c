@@ -32,11 +32,10 @@ static void add_op(struct diff *d, enum index_op op, uint32_t items) {
     d->items += items + 1;
 }
 
-static void add_column(struct diff *d, uint32_t field) {
-    struct buf key = {0};
-    key_column_prefix(&key, d->s, field);
-    pack_bytes(d->out, key.data, key.len);
-    buf_clear(&key);
+enum { KEY_COLUMN = 1, KEY_ZSET, KEY_UNIQUE, KEYS_PER_FIELD = 3 };
+
+static void add_key(struct diff *d, uint32_t field, int kind) {
+    pack_int(d->out, (int64_t)field * KEYS_PER_FIELD + kind);
 }
 
 // add_bit: the bitmap of a value, or of null.
@@ -50,7 +49,7 @@ static void add_bit(struct diff *d, enum index_op op, uint32_t field,
         buf_adds(&suffix, KEY_NULL);
     }
     add_op(d, op, 2);
-    add_column(d, field);
+    add_key(d, field, KEY_COLUMN);
     pack_bytes(d->out, suffix.data, suffix.len);
     buf_clear(&suffix);
 }
@@ -60,7 +59,7 @@ static void add_set(struct diff *d, enum index_op op, uint32_t field,
     struct buf text = {0};
     key_value(&text, v);
     add_op(d, op, 2);
-    add_column(d, field);
+    add_key(d, field, KEY_COLUMN);
     pack_bytes(d->out, text.data, text.len);
     buf_clear(&text);
 }
@@ -70,30 +69,24 @@ static void add_packed(struct diff *d, uint32_t field, struct value v) {
     char bytes[8];
     packed_put(bytes, f->width, index_packed(f, v));
     add_op(d, OP_PACK, 3);
-    add_column(d, field);
+    add_key(d, field, KEY_COLUMN);
     pack_int(d->out, f->width);
     pack_bytes(d->out, bytes, (size_t)f->width);
 }
 
 static void add_zset(struct diff *d, uint32_t field, struct value v) {
-    struct buf key = {0};
-    key_zset(&key, d->s, field);
     add_op(d, v.p ? OP_ZADD : OP_ZREM, v.p ? 2 : 1);
-    pack_bytes(d->out, key.data, key.len);
+    add_key(d, field, KEY_ZSET);
     if (v.p) {
         pack_bytes(d->out, v.p, v.len);
     }
-    buf_clear(&key);
 }
 
 static void add_unique(struct diff *d, enum index_op op, uint32_t field,
                        struct value v) {
-    struct buf key = {0};
-    key_unique(&key, d->s, field);
     add_op(d, op, 2);
-    pack_bytes(d->out, key.data, key.len);
+    add_key(d, field, KEY_UNIQUE);
     pack_bytes(d->out, v.p, v.len);
-    buf_clear(&key);
 }
 
 // diff_bits: bitmaps and sets keep an entry for the value or for null.
@@ -146,6 +139,16 @@ static void diff_field(struct diff *d, uint32_t i, const struct row *old,
     }
 }
 
+// end_list turns an array without elements into 0, which costs less to unpack.
+static void end_list(struct buf *out, size_t at, uint32_t items) {
+    if (items) {
+        pack_set_array32(out, at, items);
+    } else {
+        out->len = at - 1; // the array's tag
+        pack_int(out, 0);
+    }
+}
+
 uint32_t index_diff(const struct schema *s, const struct row *old,
                     const struct row *new, struct buf *out) {
     struct diff d = {.s = s, .out = out};
@@ -153,13 +156,14 @@ uint32_t index_diff(const struct schema *s, const struct row *old,
     for (uint32_t i = 0; i < s->count; i++) {
         diff_field(&d, i, old, new);
     }
-    pack_set_array32(out, at, d.items);
+    end_list(out, at, d.items);
     return d.count;
 }
 
 uint32_t index_uniques(const struct schema *s, const struct row *old,
                        const struct row *new, struct buf *out,
                        uint8_t claimed[SCHEMA_FIELDS]) {
+    struct diff d = {.s = s, .out = out};
     uint32_t n = 0;
     size_t at = pack_array32(out);
     for (uint32_t i = 0; new &&i < s->count; i++) {
@@ -168,13 +172,34 @@ uint32_t index_uniques(const struct schema *s, const struct row *old,
             (old && value_equals(row_get(old, i), v))) {
             continue;
         }
-        struct buf key = {0};
-        key_unique(&key, s, i);
-        pack_bytes(out, key.data, key.len);
+        add_key(&d, i, KEY_UNIQUE);
         pack_bytes(out, v.p, v.len);
-        buf_clear(&key);
         claimed[n++] = (uint8_t)i;
     }
-    pack_set_array32(out, at, n * 2);
+    end_list(out, at, n * 2);
     return n;
+}
+
+static void pack_key(const struct schema *s, uint32_t field, bool has,
+                     void (*key)(struct buf *, const struct schema *,
+                                 uint32_t),
+                     struct buf *out) {
+    struct buf b = {0};
+    if (has) {
+        key(&b, s, field);
+    }
+    pack_bytes(out, b.data, b.len);
+    buf_clear(&b);
+}
+
+void index_keys(const struct schema *s, struct buf *out) {
+    pack_array(out, s->count * KEYS_PER_FIELD);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct field *f = &s->fields[i];
+        bool has_column = f->index == INDEX_BITMAP ||
+                          f->index == INDEX_SET || f->index == INDEX_PACKED;
+        pack_key(s, i, has_column, key_column_prefix, out);
+        pack_key(s, i, f->has_zset, key_zset, out);
+        pack_key(s, i, f->is_unique, key_unique, out);
+    }
 }

@@ -2,7 +2,8 @@
 // keep the indexes true. Pure: rows in, packed commands out.
 //
 // Commands are packed as flat arrays for apply.lua, which knows the ordinal:
-// it puts the segment's number behind each prefix.
+// it puts the segment's number behind a column's prefix. Keys are numbers into
+// the list that index_keys packs once a batch.
 #ifndef NEAP_MODEL_INDEX_H
 #define NEAP_MODEL_INDEX_H
 
@@ -11,23 +12,28 @@
 #include "model/schema.h"
 
 enum index_op {
-    OP_BIT_SET = 1, // prefix, suffix
-    OP_BIT_CLEAR,   // prefix, suffix
-    OP_SET_ADD,     // prefix, value: a small set, or the bitmap it became
-    OP_SET_REMOVE,  // prefix, value
-    OP_PACK,        // prefix, width, bytes
+    OP_BIT_SET = 1, // column, suffix
+    OP_BIT_CLEAR,   // column, suffix
+    OP_SET_ADD,     // column, value: a small set, or the bitmap it became
+    OP_SET_REMOVE,  // column, value
+    OP_PACK,        // column, width, bytes
     OP_ZADD,        // key, score
     OP_ZREM,        // key
     OP_UNIQUE_SET,  // key, value
     OP_UNIQUE_CLEAR // key, value
 };
 
-// index_diff packs (one array) the commands that lead from old to new; NULL
+// index_keys packs (one array) the keys that commands name by their places:
+// field * 3 + 1 its column's prefix, + 2 its ordered index, + 3 its unique
+// index; empty where it has none.
+void index_keys(const struct schema *s, struct buf *out);
+
+// index_diff packs (one array, or 0 for none) the commands that lead from old to new; NULL
 // stands for no row. Returns how many.
 uint32_t index_diff(const struct schema *s, const struct row *old,
                     const struct row *new, struct buf *out);
 
-// index_uniques packs (one array: key, value, key, value) the unique values
+// index_uniques packs (one array, or 0 for none: key, value, key, value) the unique values
 // of new that old did not have; claimed gets the field of each. Returns how
 // many.
 uint32_t index_uniques(const struct schema *s, const struct row *old,

@@ -216,9 +216,9 @@ struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
                                    (uint64_t)(c->options->timeout * 1000)};
     if (conn_pending(c) == 1) {
         keep_loop_alive(c);
-        if (c->state == CONN_READY && !timer_is_active(&c->timer)) {
-            set_timer(c, c->options->timeout);
-        }
+    }
+    if (c->state == CONN_READY && !timer_is_active(&c->timer)) {
+        set_timer(c, c->options->timeout);
     }
     if (c->state == CONN_READY) {
         runtime_defer(c->rt, &c->flush);
@@ -662,7 +662,8 @@ static void lose(struct conn *c, const char *code, const char *text) {
 }
 
 // give_up_overdue fails those whose time is up; their places stay, since
-// their replies may still come.
+// their replies may still come. A peer that has been silent for as long, with
+// a reply due (be it one that nobody wants any more), is given up.
 static void give_up_overdue(struct conn *c) {
     uint64_t now = now_ms(c), next = 0;
     bool is_late = false;
@@ -672,25 +673,31 @@ static void give_up_overdue(struct conn *c) {
              c->options->timeout);
     for (uint32_t i = c->head; i != c->tail; i++) {
         struct waiter *w = &c->ring[i & (c->cap - 1)];
-        if (w->sink == &sink_ignore || !w->due_ms) {
+        if (!w->due_ms) {
             continue;
         }
-        if (w->due_ms <= now) {
+        if (w->due_ms > now) {
+            next = !next || w->due_ms < next ? w->due_ms : next;
+            continue;
+        }
+        is_late = true;
+        if (w->sink != &sink_ignore) {
             struct waiter told = *w;
             w->sink = &sink_ignore;
             w->ctx = NULL;
             c->timeouts++;
-            is_late = true;
             told.sink->failed(&told, "redis.timeout", text);
-        } else if (!next || w->due_ms < next) {
-            next = w->due_ms;
         }
     }
-    uint64_t quiet_ms = now - c->active_ms;
-    if (is_late && (c->is_pooled ||
-                    quiet_ms >= (uint64_t)(c->options->timeout * 1000))) {
+    uint64_t silent_at = c->active_ms + (uint64_t)(c->options->timeout * 1000);
+    if (is_late && (c->is_pooled || silent_at <= now)) {
         lose(c, "redis.timeout", "the server is silent");
-    } else if (next) {
+        return;
+    }
+    if (is_late && (!next || silent_at < next)) {
+        next = silent_at;
+    }
+    if (next) {
         set_timer(c, (double)(next - now) / 1000 + 0.001);
     }
 }
