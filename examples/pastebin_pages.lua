@@ -26,7 +26,7 @@ input { flex: 1 1 14rem; min-width: 0 } form, details { margin-top: 1rem }
 textarea:focus, input:focus, select:focus { outline: 2px solid var(--link); outline-offset: -1px }
 button { background: var(--link); color: var(--page); border-color: transparent; cursor: pointer }
 ul { padding: 0; list-style: none } li { padding: .5rem 0; border-bottom: 1px solid var(--line) }
-li.row { gap: 0 1.25rem } li a { min-width: 6rem } li a:first-child { flex: 1 1 20rem }
+li.row { gap: 0 1.25rem } li a { min-width: 6rem } li a:first-child { flex: 1 1 24rem }
 li a, time { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }]]
 
 local layout = [[

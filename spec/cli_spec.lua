@@ -28,6 +28,15 @@ describe("the command line", function()
     assert.same({ 0, "7\n", "" }, { r.status, r.out, r.err })
   end)
 
+  case("says where it sought what -l cannot find, and what is wrong with -e", function()
+    local r = process.neap { "-l", "no.such.module" }
+    assert.same({ 1, "" }, { r.status, r.out })
+    assert.matches("module 'no.such.module' not found", r.err, 1, true)
+    r = process.neap { "-e", "=" }
+    assert.same({ 1, "" }, { r.status, r.out })
+    assert.matches("(command line):1:", r.err, 1, true)
+  end)
+
   case("prints its version", function()
     local r = process.neap { "-v" }
     assert.equal(0, r.status)

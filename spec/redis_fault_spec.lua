@@ -153,6 +153,36 @@ describe("a reply", function()
     end
   end)
 
+  case("garbled at random settles its call, and the client goes on", function()
+    math.randomseed(99)
+    local parts = { "+OK\r\n", "$3\r\nabc\r\n", ":12\r\n", "*2\r\n", "*1\r\n*1\r\n", "$-1\r\n",
+      "-ERR x\r\n", "*0\r\n", "*-1\r\n", "\r\n", "$", "*", "9", "-", "\0", "\255" }
+    local function garble()
+      local out = {}
+      for i = 1, math.random(1, 8) do out[i] = parts[math.random(#parts)] end
+      return table.concat(out)
+    end
+    local settled = 0
+    with_fake(answering(function(_, conn, n)
+      if n > 200 then return "+end\r\n" end
+      conn:write_bytes(garble(), math.random(1, 12))
+      return "close"
+    end), function(client)
+      local calls = {
+        function() return client:get "k" end,
+        function() return client:hgetall "k" end,
+        function() return client:pipeline(function(p) p:get "k" p:hgetall "k" end)[2] end,
+        function() return client:multi(function(tx) tx:get "k" end) end,
+      }
+      local _, v
+      repeat
+        _, v = pcall(calls[math.random(#calls)])
+        settled = settled + 1
+      until v == "end"
+    end, "?timeout=5")
+    assert.is_true(settled >= 100)
+  end)
+
   case("of claimed length that never comes takes no memory and ends by time", function()
     for _, claim in ipairs { "*1000000000\r\n", "$500000000\r\n", "*2147483647\r\n" } do
       with_fake(answering(function(_, _, n) return n == 1 and claim or "+ok\r\n" end),

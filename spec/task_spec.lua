@@ -608,6 +608,40 @@ describe("neap.scope", function()
     assert.equal(20, deep)
   end)
 
+  case("its tasks can be joined within it", function()
+    neap.scope(function(s)
+      assert.same({ 1, nil, 3 }, { s:spawn(function() neap.sleep(0) return 1, nil, 3 end):join() })
+    end)
+    local seen
+    assert.equal("child", code_of(neap.scope, function(s)
+      local t = s:spawn(error, "child", 0)
+      seen = code_of(t.join, t)
+    end))
+    assert.equal("cancelled", seen) -- as every wait of the scope's function
+  end)
+
+  case("a task cancelled by its handle is no failure of the scope", function()
+    local codes = {}
+    local v = neap.scope(function(s)
+      local watcher = s:spawn(function() codes[1] = code_of(forever) forever() end)
+      local unstarted = s:spawn(forever)
+      unstarted:cancel()
+      neap.sleep(0)
+      watcher:cancel()
+      neap.sleep(0.001)
+      codes[2] = watcher:status()
+      return "fine"
+    end)
+    assert.equal("fine", v)
+    assert.same({ "cancelled", "cancelled" }, codes)
+  end)
+
+  case("takes no tasks after its end", function()
+    local kept
+    neap.scope(function(s) kept = s end)
+    assert.matches("the scope has ended", code_of(kept.spawn, kept, forever))
+  end)
+
   case("is cancelled with its parent", function()
     local seen
     local t = neap.spawn(function()

@@ -48,7 +48,7 @@ struct runtime {
     struct defer report;  // logs those whose handles are gone
     struct list resources;
     struct waitq lingering; // tasks that wait until nothing else is left
-    uint32_t live; // tasks that have not ended, background ones aside
+    uint32_t live;          // tasks that have not ended, background ones aside
     uint64_t spawned, finished, failed;
     bool is_idle_active;
     bool is_stopping;

@@ -54,7 +54,11 @@ static bool push_interruption(struct task *t, lua_State *L) {
     struct scope *s = expired_scope(t);
     if (s) {
         s->is_raised = true;
-        lua_push_error(L, "timeout", "not done within %g s", s->seconds);
+        if (s->seconds < 0) {
+            lua_push_error(L, "cancelled", "a task of the scope failed");
+        } else {
+            lua_push_error(L, "timeout", "not done within %g s", s->seconds);
+        }
         return true;
     }
     return false;

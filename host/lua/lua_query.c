@@ -145,8 +145,11 @@ static void read_condition(lua_State *L, struct query *q, struct condition *c) {
 }
 
 static uint64_t read_count(lua_State *L, int index, uint64_t otherwise) {
-    return lua_isnoneornil(L, index) ? otherwise
-                                     : (uint64_t)lua_tonumber(L, index);
+    double n = lua_tonumber(L, index);
+    if (lua_isnoneornil(L, index)) {
+        return otherwise;
+    }
+    return n < 9007199254740992.0 ? (uint64_t)n : NO_LIMIT;
 }
 
 // query(model, conditions, order | nil, is_descending, limit | nil, offset |

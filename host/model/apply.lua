@@ -65,7 +65,7 @@ local function flush_bits(key)
   local list = bits[key]
   if list then
     bits[key] = nil
-    run("BITFIELD", key, unpack(list))
+    run("BITFIELD", key, unpack(list, 1, list.n))
   end
 end
 
@@ -73,7 +73,7 @@ local function flush_members(key)
   local list = members[key]
   if list then
     members[key] = nil
-    run("ZADD", key, unpack(list))
+    run("ZADD", key, unpack(list, 1, list.n))
   end
 end
 
@@ -85,33 +85,47 @@ local function flush_run(key)
   end
 end
 
-local function flush()
-  for key in pairs(bits) do flush_bits(key) end
-  for key in pairs(members) do flush_members(key) end
-  for key in pairs(runs) do flush_run(key) end
-end
-
 local LIST_MAX = 4000 -- arguments of one command; unpack takes some more
 
-local function put_bit(key, at, value)
+local function put_bits(key, width, at, value)
   local list = bits[key]
   if not list then
-    list = {}
+    list = { n = 0 }
     bits[key] = list
   end
-  local n = #list
-  list[n + 1], list[n + 2], list[n + 3], list[n + 4] = "SET", "u1", at, value
+  local n = list.n
+  list[n + 1], list[n + 2], list[n + 3], list[n + 4] = "SET", width, at, value
+  list.n = n + 4
   if n > LIST_MAX then flush_bits(key) end
+end
+
+-- ordinals taken one after the other become one write of up to 32 bits
+local taken_key, taken_from, taken = nil, 0, 0
+
+local function flush_taken()
+  if taken > 0 then
+    put_bits(taken_key, "u" .. taken, format("%d", taken_from), format("%.0f", 2 ^ taken - 1))
+    taken = 0
+  end
+end
+
+local function put_taken(key, at)
+  if taken == 32 or taken > 0 and (taken_key ~= key or taken_from + taken ~= at) then
+    flush_taken()
+  end
+  if taken == 0 then taken_key, taken_from = key, at end
+  taken = taken + 1
 end
 
 local function put_member(key, score, member)
   local list = members[key]
   if not list then
-    list = {}
+    list = { n = 0 }
     members[key] = list
   end
-  local n = #list
+  local n = list.n
   list[n + 1], list[n + 2] = score, member
+  list.n = n + 2
   if n > LIST_MAX then flush_members(key) end
 end
 
@@ -129,6 +143,13 @@ local function put_bytes(key, from, bytes)
   r.next = from + #bytes
 end
 
+local function flush()
+  flush_taken()
+  for key in pairs(bits) do flush_bits(key) end
+  for key in pairs(members) do flush_members(key) end
+  for key in pairs(runs) do flush_run(key) end
+end
+
 -- take_ordinal returns the lowest free ordinal: below `top` there may be
 -- holes, from it on there is nothing.
 local function take_ordinal()
@@ -136,6 +157,7 @@ local function take_ordinal()
   while hint < top and not n do
     local at = floor(hint / SEGMENT)
     local key = rows_prefix .. format("%d", at)
+    flush_taken()
     flush_bits(key) -- the search must see what this batch took
     local free = run("BITPOS", key, "0", format("%d", floor((hint - at * SEGMENT) / 8)))
     if free and free >= 0 and free < SEGMENT then
@@ -196,7 +218,7 @@ local function apply_from(list, i)
     place = i
     local op, key = list[i], keys[list[i + 1]]
     if op == 1 then
-      put_bit(key .. segment .. list[i + 2], offset_text, "1")
+      put_bits(key .. segment .. list[i + 2], "u1", offset_text, "1")
     elseif op == 5 then
       put_bytes(key .. segment, offset * list[i + 2], list[i + 3])
     elseif op == 6 then
@@ -205,7 +227,7 @@ local function apply_from(list, i)
     elseif op == 3 then
       add_to_set(key .. segment, list[i + 2], offset_text)
     elseif op == 2 then
-      put_bit(key .. segment .. list[i + 2], offset_text, "0")
+      put_bits(key .. segment .. list[i + 2], "u1", offset_text, "0")
     elseif op == 4 then
       remove_from_set(key .. segment, list[i + 2], offset_text)
     elseif op == 7 then
@@ -242,7 +264,7 @@ local function integer_bytes(text)
 end
 
 local function enter_row(bytes)
-  put_bit(rows_prefix .. segment, offset_text, "1")
+  put_taken(rows_prefix .. segment, offset)
   if id_width == 0 then
     run("HSET", ids_prefix .. segment, offset_text, id)
   else
@@ -251,7 +273,8 @@ local function enter_row(bytes)
 end
 
 local function leave_row()
-  put_bit(rows_prefix .. segment, offset_text, "0")
+  flush_taken()
+  put_bits(rows_prefix .. segment, "u1", offset_text, "0")
   if id_width == 0 then run("HDEL", ids_prefix .. segment, offset_text) end
   if ordinal < hint then hint = ordinal end
   deletes = deletes + 1

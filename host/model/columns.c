@@ -1,6 +1,7 @@
 // columns: bitmaps and packed columns, read in one transaction and combined.
 #include "model/columns.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +34,10 @@ static void ask_zset(struct columns *c, const struct plan_step *step) {
     resp_arg(out, key.data, key.len);
     if (cond->op == COND_RANGE) {
         char low[NUM_TEXT], high[NUM_TEXT];
-        bool from = cond->low > -1.7e308, to = cond->high < 1.7e308;
-        resp_arg(out, from ? low : "-inf",
+        bool from = !isinf(cond->low), to = !isinf(cond->high);
+        resp_arg(out, from ? low : cond->low < 0 ? "-inf" : "+inf",
                  from ? num_format(low, cond->low) : 4);
-        resp_arg(out, to ? high : "+inf",
+        resp_arg(out, to ? high : cond->high < 0 ? "-inf" : "+inf",
                  to ? num_format(high, cond->high) : 4);
     } else {
         struct value v = cond->values[step->value];
@@ -142,6 +143,30 @@ static void move_to(struct columns *c, int item) {
     }
 }
 
+// packed_most returns the largest number that a column of that width stores.
+static uint64_t packed_most(int width) {
+    return width == 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
+}
+
+// range_packed tests for low <= value <= high. What is stored may be above the
+// field's maximum of today: the width is what limits it.
+static void range_packed(struct bits *to, const struct field *f, double low,
+                         double high, const char *s, size_t len) {
+    const double whole_max = 9007199254740992.0; // 2^53
+    low = low < f->min ? f->min : ceil(low);
+    high = high > whole_max ? whole_max : floor(high);
+    if (low > high) {
+        return;
+    }
+    int64_t min = (int64_t)f->min;
+    uint64_t first = (uint64_t)((int64_t)low - min) + 1;
+    uint64_t last = (uint64_t)((int64_t)high - min) + 1;
+    uint64_t most = packed_most(f->width);
+    if (first <= most) {
+        bits_range(to, s, len, f->width, first, last < most ? last : most);
+    }
+}
+
 static void test_packed(struct columns *c, const struct condition *cond,
                         const char *s, size_t len) {
     const struct field *f = &c->query->schema->fields[cond->field];
@@ -151,23 +176,16 @@ static void test_packed(struct columns *c, const struct condition *cond,
         return;
     }
     if (cond->op == COND_RANGE) {
-        if (cond->low > f->max || cond->high < f->min) {
-            return;
-        }
-        double low = cond->low < f->min ? f->min : cond->low;
-        double high = cond->high > f->max ? f->max : cond->high;
-        double first = low - f->min;
-        uint64_t from = (uint64_t)first + (first > (double)(uint64_t)first);
-        bits_range(to, s, len, f->width, from + 1,
-                   (uint64_t)(high - f->min) + 1);
+        range_packed(to, f, cond->low, cond->high, s, len);
         return;
     }
     uint64_t *values = xmalloc((cond->count + 1) * sizeof values[0]);
     uint32_t n = 0;
     for (uint32_t i = 0; i < cond->count; i++) {
-        double v = index_number(cond->values[i]);
-        if (v >= f->min && v <= f->max) {
-            values[n++] = index_packed(f, cond->values[i]);
+        uint64_t v = index_packed(f, cond->values[i]);
+        if (index_number(cond->values[i]) >= f->min &&
+            v <= packed_most(f->width)) {
+            values[n++] = v;
         }
     }
     bits_in(to, s, len, f->width, values, n);

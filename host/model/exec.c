@@ -125,7 +125,7 @@ static int by_value(const void *a, const void *b) {
 static void order_packed(struct exec *e) {
     const struct columns *c = e->columns;
     const struct field *f = &e->query.schema->fields[e->query.order];
-    uint64_t most = e->query.limit == NO_LIMIT
+    uint64_t most = e->query.limit > NO_LIMIT - e->query.offset
                         ? NO_LIMIT
                         : e->query.limit + e->query.offset;
     struct ranked *all = NULL;

@@ -78,12 +78,9 @@ static void *row_string(struct waiter *w, const redisReadTask *t, const char *s,
 
 static void *row_array(struct waiter *w, const redisReadTask *t, size_t n) {
     struct fetch *f = w->ctx;
+    (void)n;
     if (!t->parent) {
         begin_row(f);
-        f->field = NEXT_UNKNOWN;
-        if (n == 0) {
-            f->bytes.len = 0;
-        }
     }
     return f;
 }
@@ -105,16 +102,20 @@ static void finish(struct fetch *f) {
         free(f->rows[i]);
     }
     free(f->rows);
+    free(f->ids);
+    free(f->id_ends);
     buf_clear(&f->bytes);
     free(f);
 }
 
-// A row without an ordinal is no row: it was deleted, or is not ours. Its
-// primary key stands in the slot already (see fetch_rows).
+static struct value id_of(const struct fetch *f, uint32_t i) {
+    uint32_t start = i ? f->id_ends[i - 1] : 0;
+    return (struct value){f->ids + start, f->id_ends[i] - start};
+}
+
+// A row without an ordinal is no row: it was deleted, or is not ours.
 static void row_done(struct waiter *w) {
     struct fetch *f = w->ctx;
-    struct row *id_only = f->rows[w->wait];
-    f->rows[w->wait] = NULL;
     if (f->ordinal != ROW_NO_ORDINAL && !f->code[0]) {
         uint32_t primary = (uint32_t)f->schema->primary;
         for (uint32_t i = 0; i < f->schema->count; i++) {
@@ -122,13 +123,12 @@ static void row_done(struct waiter *w) {
                 f->values[i].p = f->bytes.data + (size_t)f->values[i].p - 1;
             }
         }
-        f->values[primary] = row_get(id_only, primary);
+        f->values[primary] = id_of(f, w->wait);
         struct row *r = row_new(f->values, f->schema->count);
         memcpy(r->version, f->version, ROW_VERSION);
         r->ordinal = f->ordinal;
         f->rows[w->wait] = r;
     }
-    free(id_only);
     f->ordinal = ROW_NO_ORDINAL;
     if (--f->pending == 0) {
         finish(f);
@@ -138,8 +138,6 @@ static void row_done(struct waiter *w) {
 static void row_failed(struct waiter *w, const char *code, const char *text) {
     struct fetch *f = w->ctx;
     note_error(f, code, text, strlen(text));
-    free(f->rows[w->wait]);
-    f->rows[w->wait] = NULL;
     if (--f->pending == 0) {
         finish(f);
     }
@@ -157,20 +155,27 @@ struct fetch *fetch_rows(struct conn *c, const struct schema *s,
                          void (*done)(struct fetch *f, const char *code,
                                       const char *error),
                          void *ctx) {
-    struct fetch *f = xcalloc(1, sizeof *f);
-    struct value values[SCHEMA_FIELDS] = {{NULL, 0}};
+    struct fetch *f =
+        xcalloc(1, sizeof *f + s->count * sizeof(struct value));
     struct buf key = {0};
     key_row_prefix(&key, s);
-    size_t prefix = key.len;
+    size_t prefix = key.len, bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bytes += ids[i].len;
+    }
     f->schema = s;
     f->count = f->pending = count;
     f->rows = xcalloc(count, sizeof f->rows[0]);
+    f->ids = xmalloc(bytes + 1);
+    f->id_ends = xmalloc(count * sizeof f->id_ends[0]);
     f->done = done;
     f->ctx = ctx;
     f->ordinal = ROW_NO_ORDINAL;
+    bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
-        values[s->primary] = ids[i];
-        f->rows[i] = row_new(values, s->count);
+        memcpy(f->ids + bytes, ids[i].p, ids[i].len);
+        bytes += ids[i].len;
+        f->id_ends[i] = (uint32_t)bytes;
         key.len = prefix;
         buf_add(&key, ids[i].p, ids[i].len);
         resp_command(conn_out(c), 2);

@@ -9,6 +9,8 @@
 struct fetch {
     const struct schema *schema;
     struct row **rows; // NULL where there is none; the callback may take them
+    char *ids;         // the bytes of all ids, one after the other
+    uint32_t *id_ends; // where each ends
     uint32_t count;
     uint32_t pending;
     // called once all replies are there. error is NULL, or what went wrong
@@ -18,10 +20,10 @@ struct fetch {
     char code[32], error[256]; // the first failure
     // the row that is being decoded
     struct buf bytes;
-    struct value values[SCHEMA_FIELDS]; // p is an offset + 1 until the end
     char version[ROW_VERSION];
     uint32_t ordinal;
-    int field; // whose value comes next; see fetch.c
+    int field;             // whose value comes next; see fetch.c
+    struct value values[]; // of the fields; p is an offset + 1 until the end
 };
 
 // fetch_rows asks for `count` rows; the ids are copied. A fetch that is not

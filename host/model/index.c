@@ -16,7 +16,8 @@ uint64_t index_packed(const struct field *f, struct value v) {
     if (!v.p) {
         return 0;
     }
-    return (uint64_t)(index_number(v) - f->min) + 1;
+    // as integers: the difference may be past what a double holds exactly
+    return (uint64_t)((int64_t)index_number(v) - (int64_t)f->min) + 1;
 }
 
 struct diff {

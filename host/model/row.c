@@ -14,10 +14,10 @@ struct row *row_new(const struct value *values, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         size += values[i].len;
     }
-    struct row *r = xcalloc(1, size);
-    r->size = (uint32_t)size;
-    r->ordinal = ROW_NO_ORDINAL;
-    r->count = (uint16_t)count;
+    struct row *r = xmalloc(size);
+    *r = (struct row){.size = (uint32_t)size,
+                      .ordinal = ROW_NO_ORDINAL,
+                      .count = (uint16_t)count};
     char *to = bytes_of(r);
     uint32_t end = 0;
     for (uint32_t i = 0; i < count; i++) {

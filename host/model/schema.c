@@ -41,6 +41,12 @@ static bool is_name(const char *s) {
     return s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0;
 }
 
+static const double whole_max = 9007199254740992.0; // 2^53
+
+static bool is_whole(double v) {
+    return v == floor(v) && fabs(v) <= whole_max;
+}
+
 static bool is_numeric(const struct field *f) {
     return f->type == FIELD_INTEGER || f->type == FIELD_NUMBER ||
            f->type == FIELD_TIME;
@@ -52,7 +58,7 @@ static int packed_width(const struct field *f) {
     if (f->type != FIELD_INTEGER || !f->has_min || !f->has_max) {
         return 0;
     }
-    double most = f->max - f->min + 1;
+    int64_t most = (int64_t)f->max - (int64_t)f->min + 1;
     return most <= 255 ? 1 : most <= 65535 ? 2 : most <= 4294967295 ? 4 : 8;
 }
 
@@ -65,12 +71,14 @@ static int check_field(const struct schema *s, struct field *f, char *error,
     } else if ((f->has_min || f->has_max) && f->type != FIELD_STRING &&
                !is_numeric(f)) {
         wrong = "min and max are for strings, integers, numbers and times";
+    } else if ((f->has_min && isnan(f->min)) || (f->has_max && isnan(f->max))) {
+        wrong = "min and max are numbers, not NaN";
     } else if (f->has_min && f->has_max && f->min > f->max) {
         wrong = "min is above max";
     } else if (f->type == FIELD_INTEGER &&
-               ((f->has_min && f->min != floor(f->min)) ||
-                (f->has_max && f->max != floor(f->max)))) {
-        wrong = "min and max of an integer are whole numbers";
+               ((f->has_min && !is_whole(f->min)) ||
+                (f->has_max && !is_whole(f->max)))) {
+        wrong = "min and max of an integer are whole numbers, within 2^53";
     } else if (f->type == FIELD_ENUM && f->choice_count == 0) {
         wrong = "an enum needs its values";
     } else if (f->is_sorted && !is_numeric(f)) {

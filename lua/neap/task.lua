@@ -109,23 +109,26 @@ function M.map(fn, list, options)
   return check(core.group(false, fn, list, n, math.min(limit, n)))
 end
 
--- join_each waits for the end of tasks that keep their failures to themselves;
--- more may be added meanwhile.
+local over = { done = true, failed = true, cancelled = true }
+
+-- join_each waits for the end of tasks, however they end; more may be added
+-- meanwhile. It raises only what ended its own wait.
 local function join_each(tasks)
   local i = 1
   while tasks[i] do
     local v, e = join(tasks[i])
-    if v == FAIL and tasks[i]:status() ~= "cancelled" then error(e, 0) end
+    if v == FAIL and not over[tasks[i]:status()] then error(e, 0) end
     i = i + 1
   end
 end
 
 --- neap.scope(fn): fn(scope); scope:spawn(f, ...) starts tasks that never
 -- outlive it: they are joined at its end. When fn or one of them fails, all
--- the others are cancelled. Returns what fn returned.
+-- the others are cancelled; a task that was cancelled by its handle is no
+-- failure. Returns what fn returned.
 function M.scope(fn)
   check_function(fn, 1, "scope")
-  local tasks, failure = {}, nil
+  local tasks, failure, is_over = {}, nil, false
   local deadline = core.scope() -- none; it is how a child ends fn's waits
   local function fail(err)
     if failure then return end
@@ -133,13 +136,19 @@ function M.scope(fn)
     core.expire(deadline)
     for i = 1, #tasks do tasks[i]:cancel() end
   end
+  local function end_child(ok, ...)
+    if ok then return ... end
+    local err = ...
+    if not errors.is_error(err, "cancelled") or pcall(core.check) then fail(err) end
+    error(err, 0)
+  end
   local function run(f, ...)
-    local ok, err = pcall(f, ...)
-    if not ok then fail(err) end
+    return end_child(pcall(f, ...))
   end
   local scope = {}
   function scope.spawn(_, f, ...)
     check_function(f, 1, "spawn")
+    if is_over then error("the scope has ended", 2) end
     local t = M.spawn(run, f, ...)
     tasks[#tasks + 1] = t
     if failure then t:cancel() end
@@ -156,6 +165,7 @@ function M.scope(fn)
     if not ok then fail(err) end
   end
   if failure then M.shield(join_each, tasks) end
+  is_over = true
   if failure then error(failure[1], 0) end
   return unpack(results, 1, results.n)
 end

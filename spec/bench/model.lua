@@ -11,7 +11,7 @@ local redis = neap.redis()
 local User = model.define("bench_user", {
   id = field.uuid { primary_key = true },
   name = field.string { required = true },
-  age = field.integer { required = true, min = 0, max = 150, index = true, sort = true },
+  age = field.integer { required = true, min = 0, max = 150, sort = true },
   gender = field.enum { "male", "female", index = true },
   country_code = field.enum { "USA", "GBR", "DEU", "FRA", "ITA", "ESP", "NLD", "SWE", "POL", "PRT",
     index = true },
@@ -31,10 +31,18 @@ local function reference()
   return tonumber(out:match('"SET","([%d.]+)"'))
 end
 
-local function attributes(i)
-  return { name = "user " .. i, age = 18 + (i * 7919) % 50, gender = i % 2 == 0 and "male"
-    or "female", country_code = countries[(i * 104729) % 10 + 1] }
+-- uniform data: the numerical recipes' generator, three draws a row
+local seed = 1
+local function draw(n)
+  seed = (seed * 1664525 + 1013904223) % 4294967296
+  return math.floor(seed / 65536) % n
 end
+local data = {}
+for i = 1, rows_wanted do
+  data[i] = { name = "user " .. i, age = 18 + draw(50), gender = draw(2) == 0 and "male"
+    or "female", country_code = countries[draw(10) + 1] }
+end
+local function attributes(i) return data[i] end
 
 local function rate(n, fn)
   local t0 = neap.monotonic()
