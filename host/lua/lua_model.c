@@ -38,6 +38,19 @@ struct pool *lua_model_pool(lua_State *L, struct model *m) {
     return p;
 }
 
+void lua_model_hold(lua_State *L, struct model *m, int index) {
+    if (m->holds++ == 0) {
+        lua_pushvalue(L, index);
+        m->self = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+}
+
+void lua_model_release(struct model *m) {
+    if (--m->holds == 0) {
+        luaL_unref(m->rt->L, LUA_REGISTRYINDEX, m->self);
+    }
+}
+
 // -- values
 
 static const char *encode_string(lua_State *L, int index, const struct field *f,
@@ -367,7 +380,6 @@ struct call {
 
 struct many {
     uint32_t pending;
-    uint32_t references; // calls that are not done
     struct task *task;
     uint32_t wait;
     int results, errors; // registry references of lists
@@ -459,6 +471,7 @@ static void on_call_done(struct write *w, enum write_code code, int field,
         push_write_error(t->L, c->m, w, code, field, error_code, error);
         task_wake_error(t, c->wait);
     }
+    lua_model_release(c->m);
     free(c);
 }
 
@@ -497,10 +510,11 @@ static void on_one_of_many(struct write *w, enum write_code code, int field,
     }
     lua_rawseti(L, -2, (int)c->index);
     lua_settop(L, top);
-    free(c);
     if (--many->pending == 0) {
         end_many(many, L);
+        lua_model_release(c->m);
     }
+    free(c);
 }
 
 static void make_version(struct row *r) {
@@ -527,6 +541,7 @@ static struct write *new_write(struct model *m, enum write_kind kind,
 static int commit_and_wait(lua_State *L, struct model *m, struct task *t,
                            struct write *w) {
     struct call *c = xcalloc(1, sizeof *c);
+    lua_model_hold(L, m, 1);
     c->m = m;
     c->task = t;
     w->ctx = c;
@@ -582,6 +597,7 @@ static int l_create_many(lua_State *L) {
         w->done = on_one_of_many;
         commit_add(&m->commit, w);
     }
+    lua_model_hold(L, m, 1);
     many->wait = task_park(t, forget_many, many);
     return task_yield(L);
 }
@@ -669,10 +685,8 @@ static void on_loaded(struct fetch *f, const char *code, const char *error) {
     struct load *l = f->ctx;
     struct task *t = l->task;
     if (!t) {
-        free(l);
-        return;
-    }
-    if (code) {
+        // nobody waits any more
+    } else if (code) {
         lua_push_error(t->L, code, "model %s: %s", l->m->schema.name, error);
         task_wake_error(t, l->wait);
     } else if (l->is_list) {
@@ -694,6 +708,7 @@ static void on_loaded(struct fetch *f, const char *code, const char *error) {
         }
         task_wake(t, l->wait, 1);
     }
+    lua_model_release(l->m);
     free(l);
 }
 
@@ -739,6 +754,7 @@ static int l_load(lua_State *L) {
     }
     struct load *l = xcalloc(1, sizeof *l);
     struct value v = {id.data, id.len};
+    lua_model_hold(L, m, 1);
     l->m = m;
     l->task = t;
     l->wait = task_park(t, forget_load, l);
@@ -767,6 +783,7 @@ static int l_load_many(lua_State *L) {
         ids[i].p = bytes.data ? bytes.data + (size_t)ids[i].p : "";
     }
     struct load *l = xcalloc(1, sizeof *l);
+    lua_model_hold(L, m, 1);
     l->m = m;
     l->task = t;
     l->is_list = true;

@@ -20,6 +20,8 @@ struct model {
     int shadows;       // and rows -> what they were loaded as (weak)
     uint32_t segments; // as last seen
     bool has_commit;
+    uint32_t holds; // what is under way in Redis and refers to the model
+    int self;       // registry reference, while there are holds
 };
 
 // luaopen_neap_model pushes the primitives that lua/neap/model.lua builds
@@ -34,6 +36,11 @@ struct model *lua_model_check(lua_State *L, int arg);
 
 // lua_model_pool returns the model's client, or raises if it was closed.
 struct pool *lua_model_pool(lua_State *L, struct model *m);
+
+// lua_model_hold keeps the model at that index from being collected until
+// lua_model_release was called as often.
+void lua_model_hold(lua_State *L, struct model *m, int index);
+void lua_model_release(struct model *m);
 
 // lua_model_encode appends the encoded value at index to bytes. v->p becomes
 // its offset + 1, or NULL for null. Returns what is wrong with it, or NULL.

@@ -30,6 +30,9 @@ static struct box *check_box(lua_State *L) {
     if (!b->exec) {
         lua_fail(L, "model.query", "the query was cancelled");
     }
+    if (exec_is_busy(b->exec)) {
+        lua_fail(L, "model.query", "another task waits for these rows");
+    }
     return b;
 }
 
@@ -198,14 +201,28 @@ static int l_query(lua_State *L) {
 
 // -- steps
 
-// abandon: nobody waits any more. The execution ends by itself, the box is
-// of no use from then on.
-static bool abandon(struct task *t, void *ctx) {
-    struct box *b = ctx;
-    (void)t;
-    exec_forget(b->exec);
+static void on_orphan(struct exec *e, const char *code, const char *error) {
+    (void)code, (void)error;
+    lua_model_release(e->ctx);
+}
+
+// let_go: the execution ends by itself, the box is of no use from then on.
+static void let_go(struct box *b) {
+    if (exec_is_busy(b->exec)) {
+        lua_State *L = b->m->rt->L;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, b->model);
+        lua_model_hold(L, b->m, lua_gettop(L));
+        lua_pop(L, 1);
+        exec_forget(b->exec, on_orphan, b->m);
+    }
     exec_release(b->exec);
     b->exec = NULL;
+}
+
+// abandon: the task that waited does so no more.
+static bool abandon(struct task *t, void *ctx) {
+    (void)t;
+    let_go(ctx);
     return true;
 }
 
@@ -308,9 +325,7 @@ static int l_query_explain(lua_State *L) {
 static int l_query_gc(lua_State *L) {
     struct box *b = lua_touserdata(L, 1);
     if (b->exec) {
-        exec_forget(b->exec);
-        exec_release(b->exec);
-        b->exec = NULL;
+        let_go(b);
     }
     luaL_unref(L, LUA_REGISTRYINDEX, b->model);
     return 0;

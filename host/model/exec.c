@@ -40,6 +40,10 @@ struct exec *exec_new(struct conn *conn, const struct query *q,
     e->references = 1;
     e->to_skip = q->offset;
     e->left = q->limit;
+    if (p.order == ORDER_WALK) {
+        e->walk = walk_new(conn, q->schema, (uint32_t)q->order,
+                           q->is_descending);
+    }
     return e;
 }
 
@@ -63,19 +67,22 @@ void exec_release(struct exec *e) {
     query_clear(&e->query);
     plan_clear(&e->plan);
     buf_clear(&e->ready);
-    buf_clear(&e->tie);
+    if (e->walk) {
+        walk_free(e->walk);
+    }
     buf_clear(&e->ids);
     free(e->ordinals);
     free(e->id_values);
     free(e);
 }
 
-static void ignore(struct exec *e, const char *code, const char *error) {
-    (void)e, (void)code, (void)error;
+void exec_forget(struct exec *e, exec_fn done, void *ctx) {
+    e->done = done;
+    e->ctx = ctx;
 }
 
-void exec_forget(struct exec *e) {
-    e->done = ignore;
+bool exec_is_busy(const struct exec *e) {
+    return e->references > 1;
 }
 
 static void begin(struct exec *e, exec_fn done, void *ctx) {
@@ -328,77 +335,26 @@ static void emit(struct exec *e, uint32_t n) {
     push_ordinal(&e->ready, n);
 }
 
-// end_tie puts entries of one score out in the order of their ordinals, which
-// a walk downwards meets the other way round.
-static void end_tie(struct exec *e) {
-    const uint32_t *list = (const uint32_t *)(const void *)e->tie.data;
-    size_t n = e->tie.len / sizeof list[0];
-    for (size_t i = 0; i < n; i++) {
-        emit(e, list[e->query.is_descending ? n - 1 - i : i]);
-    }
-    e->tie.len = 0;
-}
-
-static void *walk_string(struct waiter *w, const redisReadTask *t,
-                         const char *s, size_t len) {
-    struct exec *e = w->ctx;
-    if (t->type == REDIS_REPLY_ERROR) {
-        char text[200];
-        snprintf(text, sizeof text, "%.*s", (int)len, s);
-        note_error(e, "model.damaged", text);
-    } else if (t->parent && t->idx % 2 == 0) {
-        const unsigned char *u = (const unsigned char *)s;
-        e->member = len == 4 ? (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
-                                   (uint32_t)u[2] << 8 | u[3]
-                             : ROW_NO_ORDINAL;
-    } else if (t->parent) {
-        double score = index_number((struct value){s, len});
-        if (e->tie.len && score != e->tie_score) {
-            end_tie(e);
-        }
-        e->tie_score = score;
-        push_ordinal(&e->tie, e->member);
-    }
-    return e;
-}
-
-static void *walk_array(struct waiter *w, const redisReadTask *t, size_t n) {
-    struct exec *e = w->ctx;
-    if (!t->parent) {
-        e->walk += n / 2;
-        e->is_walk_over = n / 2 < walk_chunk;
-    }
-    return e;
-}
-
 static void gather(struct exec *e);
 
-static void walk_done(struct waiter *w) {
+static void on_walked(struct walk *w, const char *code, const char *error) {
     struct exec *e = w->ctx;
-    if (e->code[0]) {
-        end(e, e->code, e->error);
+    if (code) {
+        end(e, code, error);
         return;
     }
-    if (e->is_walk_over) {
-        end_tie(e);
+    const uint32_t *list = (const uint32_t *)(const void *)w->found.data;
+    for (size_t i = 0; i < w->found.len / sizeof list[0]; i++) {
+        emit(e, list[i]);
     }
     gather(e);
 }
 
-static const struct sink walk_sink = {walk_string, walk_array, any_integer,
-                                      any_nil,     walk_done,  any_failed};
-
 static void ask_walk(struct exec *e) {
-    struct buf *out = conn_out(e->conn), key = {0};
-    key_zset(&key, e->query.schema, (uint32_t)e->query.order);
-    resp_command(out, 5);
-    resp_arg_s(out, e->query.is_descending ? "ZREVRANGE" : "ZRANGE");
-    resp_arg(out, key.data, key.len);
-    resp_arg_u(out, e->walk);
-    resp_arg_u(out, e->walk + walk_chunk - 1);
-    resp_arg_s(out, "WITHSCORES");
-    buf_clear(&key);
-    conn_wait(e->conn, &walk_sink, e);
+    // without columns each entry is a row
+    uint64_t n = e->want + e->to_skip + 16;
+    n = e->columns || n > walk_chunk ? walk_chunk : n;
+    walk_more(e->walk, (uint32_t)n, on_walked, e);
 }
 
 // scan_bits readies up to n of the rows that are set, from e->scan on.
@@ -424,8 +380,13 @@ static void skip_offset(struct exec *e) {
     uint32_t skipped = n < e->to_skip ? n : (uint32_t)e->to_skip;
     e->ready_at += skipped;
     e->to_skip -= skipped;
-    if (ready_count(e) == 0) {
-        e->ready.len = 0;
+    // what was handed out makes room, so that a long walk needs little
+    size_t used = e->ready_at * sizeof(uint32_t);
+    if (used * 2 >= e->ready.len) {
+        e->ready.len -= used;
+        if (e->ready.len) {
+            memmove(e->ready.data, e->ready.data + used, e->ready.len);
+        }
         e->ready_at = 0;
     }
 }
@@ -441,7 +402,7 @@ static void gather(struct exec *e) {
         if (e->plan.order == ORDER_PACKED) {
             break;
         }
-        if (e->plan.order == ORDER_WALK && !e->is_walk_over) {
+        if (e->plan.order == ORDER_WALK && !e->walk->is_over) {
             ask_walk(e);
             return;
         }

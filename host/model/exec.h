@@ -13,6 +13,7 @@
 #include "model/columns.h"
 #include "model/fetch.h"
 #include "model/plan.h"
+#include "model/walk.h"
 
 struct exec;
 typedef void (*exec_fn)(struct exec *e, const char *code, const char *error);
@@ -30,12 +31,7 @@ struct exec {
     struct buf ready; // of uint32_t
     size_t ready_at;
     uint32_t scan; // ORDER_NONE: the next ordinal to look at
-    uint64_t walk; // ORDER_WALK: rank of the next entry
-    bool is_walk_over;
-    struct buf tie; // of uint32_t: entries with one score
-    double tie_score;
-    bool is_score;   // the next reply of a walk is a score
-    uint32_t member; // whose score it is
+    struct walk *walk; // ORDER_WALK
     uint64_t to_skip, left;
     // the window in hand
     uint32_t want;
@@ -56,8 +52,12 @@ struct exec *exec_new(struct conn *conn, const struct query *q,
                       uint32_t *segments, char *error, size_t size);
 void exec_release(struct exec *e);
 
-// exec_forget: nobody waits for the operation under way any more.
-void exec_forget(struct exec *e);
+// exec_forget: nobody waits for the operation under way any more; done is
+// called in the place of its function.
+void exec_forget(struct exec *e, exec_fn done, void *ctx);
+
+// exec_is_busy says whether an operation is under way.
+bool exec_is_busy(const struct exec *e);
 
 void exec_open(struct exec *e, exec_fn done, void *ctx);
 

@@ -1,47 +1,38 @@
--- The server that HTTP benchmarks load:
+-- http: requests a second as wrk counts them, beside redis-benchmark's PING
+-- with as many connections, in the same run.
 --
---   build/neap spec/bench/http.lua [port]
---   wrk -t1 -c64 -d5s http://127.0.0.1:8080/hello
---
--- /hello answers JSON; /get reads 100 bytes from Redis; /fan joins 40 such
--- reads, each a task of its own; /pipeline has them in one pipeline.
-local http = require "neap.http"
+--   build/neap spec/bench/http.lua          (needs wrk and redis-benchmark)
+package.path = "spec/bench/support/?.lua;" .. package.path
+local measure = require "measure"
 local neap = require "neap"
-local app = http.app()
+local uv = require "luv"
+local redis = neap.redis "memory:"
 
-local redis
-local function connect()
-  if not redis then
-    redis = neap.redis()
-    for i = 1, 40 do redis:set("bench:http:" .. i, ("x"):rep(100)) end
-  end
-  return redis
+local function start_server()
+  local out, url = uv.new_pipe(false), neap.channel(1)
+  local child = uv.spawn(uv.exepath(), {
+    args = { "spec/bench/support/http_server.lua" }, stdio = { nil, out, 2 },
+    env = { "PATH=" .. os.getenv "PATH", "NEAP_REDIS=memory" },
+  }, function() end)
+  out:read_start(function(_, data)
+    if data then url:send(data:match("%S+")) end
+  end)
+  return child, url:receive(), out
 end
 
-app:get("/hello", function()
-  return { json = { message = "hello" } }
-end)
-
-app:get("/users/:id", function(req)
-  return { json = { id = req.params.id } }
-end)
-
-app:get("/get", function()
-  return { text = connect():get("bench:http:1") }
-end)
-
-app:get("/fan", function()
-  local r, reads = connect(), {}
-  for i = 1, 40 do
-    reads[i] = function() return r:get("bench:http:" .. i) end
-  end
-  return { text = table.concat(neap.all(reads)) }
-end)
-
-app:get("/pipeline", function()
-  return { text = table.concat(connect():pipeline(function(p)
-    for i = 1, 40 do p:get("bench:http:" .. i) end
-  end)) }
-end)
-
-print(app:listen(tonumber(arg[1]) or 8080).url)
+local ref = measure.redis_benchmark(redis, "ping_mbulk", "-c", "64", "-n", "400000").PING_MBULK
+if not measure.run("wrk", { "-v" }) then
+  print("wrk is not installed")
+  return
+end
+local child, url, out = start_server()
+print(("redis-benchmark -c 64 -t ping_mbulk: %.0f/s"):format(ref))
+for _, path in ipairs { "/hello", "/get", "/fan", "/pipeline" } do
+  local text = measure.run("wrk", { "-t1", "-c64", "-d3s", "--latency", url .. path })
+  local rate = tonumber(text:match("Requests/sec:%s+([%d.]+)"))
+  print(("%-10s %7.0f/s, %.2f of it; p99 %s"):format(path, rate, rate / ref,
+    text:match("99%%%s+(%S+)")))
+end
+child:kill("sigterm")
+child:close()
+out:close()

@@ -1,0 +1,211 @@
+// walk: along an ordered index, a few entries at a time, while others write.
+//
+// Ranks shift between two reads. So a read begins at the score where the last
+// one ended, some entries before its place. It has missed nothing if its first
+// entry is one that was taken over already.
+#include "model/walk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "model/index.h"
+#include "model/key.h"
+
+struct walk *walk_new(struct conn *conn, const struct schema *s, uint32_t field,
+                      bool is_descending) {
+    struct walk *w = xcalloc(1, sizeof *w);
+    w->conn = conn;
+    w->schema = s;
+    w->field = field;
+    w->is_descending = is_descending;
+    w->overlap = 1;
+    return w;
+}
+
+void walk_free(struct walk *w) {
+    for (uint32_t i = 0; i < w->seen_count; i++) {
+        free(w->seen[i]);
+    }
+    free(w->seen);
+    buf_clear(&w->found);
+    buf_clear(&w->same);
+    free(w);
+}
+
+// -- taking entries over
+
+static struct bits *seen_segment(struct walk *w, uint32_t segment) {
+    if (segment >= w->seen_count) {
+        w->seen = xrealloc(w->seen, (segment + 1) * sizeof w->seen[0]);
+        while (w->seen_count <= segment) {
+            w->seen[w->seen_count++] = NULL;
+        }
+    }
+    if (!w->seen[segment]) {
+        w->seen[segment] = aligned_alloc(64, sizeof(struct bits));
+        if (!w->seen[segment]) {
+            abort();
+        }
+        bits_zero(w->seen[segment]);
+    }
+    return w->seen[segment];
+}
+
+// find puts an ordinal out, unless it was: then its row has moved.
+static void find(struct walk *w, uint32_t n) {
+    struct bits *seen = seen_segment(w, n / SCHEMA_SEGMENT);
+    if (!bits_test(seen, n % SCHEMA_SEGMENT)) {
+        bits_set(seen, n % SCHEMA_SEGMENT);
+        buf_add(&w->found, &n, sizeof n);
+    }
+}
+
+// end_tie finds those of one score in the order of their ordinals, which a
+// walk down meets the other way round.
+static void end_tie(struct walk *w) {
+    const uint32_t *list = (const uint32_t *)(const void *)w->same.data;
+    for (size_t n = w->same.len / sizeof list[0]; n > 0; n--) {
+        find(w, list[n - 1]);
+    }
+    w->same.len = 0;
+}
+
+// is_done says whether an entry is, or lies before, the last one taken over.
+static bool is_done(const struct walk *w, double score) {
+    if (!w->is_begun) {
+        return false;
+    }
+    if (score != w->done_score) {
+        return (score < w->done_score) != w->is_descending;
+    }
+    return w->is_descending ? w->member >= w->done_member
+                            : w->member <= w->done_member;
+}
+
+static void take_entry(struct walk *w, double score) {
+    bool was_done = is_done(w, score);
+    if (w->taken++ == 0 && w->tie > 0 && !was_done) {
+        w->is_torn = true;
+    }
+    if (w->is_torn) {
+        return;
+    }
+    w->tie = w->is_begun && score == w->score ? w->tie + 1 : 1;
+    w->score = score;
+    if (was_done) {
+        return;
+    }
+    if (score != w->done_score) {
+        end_tie(w);
+    }
+    w->is_begun = true;
+    w->done_score = score;
+    w->done_member = w->member;
+    if (w->is_descending) {
+        buf_add(&w->same, &w->member, sizeof w->member);
+    } else {
+        find(w, w->member);
+    }
+}
+
+// -- reading
+
+static void ask(struct walk *w);
+
+static void *on_string(struct waiter *waiter, const redisReadTask *t,
+                       const char *s, size_t len) {
+    struct walk *w = waiter->ctx;
+    const unsigned char *u = (const unsigned char *)s;
+    if (t->type == REDIS_REPLY_ERROR) {
+        snprintf(w->code, sizeof w->code, "model.damaged");
+        snprintf(w->error, sizeof w->error, "%.*s", (int)len, s);
+    } else if (t->parent && t->idx % 2 == 0) {
+        w->member = len == 4 ? (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
+                                   (uint32_t)u[2] << 8 | u[3]
+                             : UINT32_MAX;
+    } else if (t->parent && w->member != UINT32_MAX) {
+        take_entry(w, index_number((struct value){s, len}));
+    }
+    return w;
+}
+
+static void *on_array(struct waiter *waiter, const redisReadTask *t, size_t n) {
+    struct walk *w = waiter->ctx;
+    if (!t->parent) {
+        w->is_over = n / 2 < w->asked;
+    }
+    return w;
+}
+
+static void *on_integer(struct waiter *waiter, const redisReadTask *t,
+                        long long v) {
+    (void)t, (void)v;
+    return waiter->ctx;
+}
+
+static void *on_nil(struct waiter *waiter, const redisReadTask *t) {
+    (void)t;
+    return waiter->ctx;
+}
+
+static void on_done(struct waiter *waiter) {
+    struct walk *w = waiter->ctx;
+    if (w->code[0]) {
+        w->done(w, w->code, w->error);
+        return;
+    }
+    if (w->is_torn || (w->taken == 0 && w->tie > 0)) {
+        w->overlap *= 8;
+        ask(w);
+        return;
+    }
+    w->overlap = 1;
+    if (w->is_over) {
+        end_tie(w);
+    }
+    w->done(w, NULL, NULL);
+}
+
+static void on_failed(struct waiter *waiter, const char *code,
+                      const char *text) {
+    struct walk *w = waiter->ctx;
+    w->done(w, code, text);
+}
+
+static const struct sink walk_sink = {on_string, on_array, on_integer,
+                                      on_nil,    on_done,  on_failed};
+
+static void ask(struct walk *w) {
+    struct buf *out = conn_out(w->conn), key = {0};
+    char score[NUM_TEXT];
+    key_zset(&key, w->schema, w->field);
+    resp_command(out, 8);
+    resp_arg_s(out, w->is_descending ? "ZREVRANGEBYSCORE" : "ZRANGEBYSCORE");
+    resp_arg(out, key.data, key.len);
+    if (w->is_begun) {
+        resp_arg(out, score, num_format(score, w->score));
+    } else {
+        resp_arg_s(out, w->is_descending ? "+inf" : "-inf");
+    }
+    resp_arg_s(out, w->is_descending ? "-inf" : "+inf");
+    resp_arg_s(out, "WITHSCORES");
+    resp_arg_s(out, "LIMIT");
+    w->tie = w->tie > w->overlap ? w->tie - w->overlap : 0;
+    w->taken = 0;
+    w->is_torn = false;
+    resp_arg_u(out, w->tie);
+    resp_arg_u(out, w->asked);
+    buf_clear(&key);
+    conn_wait(w->conn, &walk_sink, w);
+}
+
+void walk_more(struct walk *w, uint32_t count, walk_fn done, void *ctx) {
+    w->asked = count + 1; // one of them is read again
+    w->done = done;
+    w->ctx = ctx;
+    w->found.len = 0;
+    ask(w);
+}

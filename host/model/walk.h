@@ -1,0 +1,55 @@
+// walk: along an ordered index, a few entries at a time, while others write.
+//
+//   struct walk *w = walk_new(conn, schema, field, is_descending);
+//   walk_more(w, 1024, on_found, me);  // w->found has the next ordinals
+//   ... until w->is_over
+//
+// Entries of one score come in the order of their ordinals, in either
+// direction. A row that stands in the index throughout is found once; one that
+// moves meanwhile is found once or not at all.
+#ifndef NEAP_MODEL_WALK_H
+#define NEAP_MODEL_WALK_H
+
+#include "model/bits.h"
+#include "model/schema.h"
+#include "redis/conn.h"
+
+struct walk;
+typedef void (*walk_fn)(struct walk *w, const char *code, const char *error);
+
+struct walk {
+    struct conn *conn;
+    const struct schema *schema;
+    uint32_t field;
+    bool is_descending;
+    bool is_over;
+    struct buf found; // of uint32_t
+    walk_fn done;
+    void *ctx;
+    // where the next read begins
+    bool is_begun;
+    double score;     // of the last entry read
+    uint64_t tie;     // how many of that score lie before the next entry
+    uint64_t overlap; // entries that are read again
+    // the read in hand
+    uint32_t asked, taken; // entries
+    bool is_torn;          // it missed its place: it has to begin earlier
+    uint32_t member;       // whose score comes next
+    char code[32], error[256];
+    // the last entry taken over, and what was
+    double done_score;
+    uint32_t done_member;
+    struct buf same;    // of uint32_t: those of done_score, going down
+    struct bits **seen; // by segment, NULL where there is none
+    uint32_t seen_count;
+};
+
+struct walk *walk_new(struct conn *conn, const struct schema *s, uint32_t field,
+                      bool is_descending);
+void walk_free(struct walk *w);
+
+// walk_more reads up to `count` further entries; done is called once, with
+// NULL or with what went wrong.
+void walk_more(struct walk *w, uint32_t count, walk_fn done, void *ctx);
+
+#endif
