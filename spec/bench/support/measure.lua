@@ -7,9 +7,11 @@ local M = {}
 --- measure.run(path, args): the command's standard output, or nil if it is not
 -- there.
 function M.run(path, args)
-  local out, done = uv.new_pipe(false), neap.event()
+  local out, done, ended = uv.new_pipe(false), neap.event(), neap.event()
   local text = {}
-  local child = uv.spawn(path, { args = args, stdio = { nil, out, nil } }, function() end)
+  local child = uv.spawn(path, { args = args, stdio = { nil, out, nil } }, function()
+    ended:set()
+  end)
   if not child then
     out:close()
     return nil
@@ -22,6 +24,7 @@ function M.run(path, args)
     end
   end)
   done:wait()
+  ended:wait()
   out:close()
   child:close()
   return table.concat(text)
