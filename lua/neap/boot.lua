@@ -145,6 +145,8 @@ function dofile(path)
   return chunk()
 end
 
+io.stdout:setvbuf("line") -- whoever reads a service's output sees it at once
+
 --- print(...): as Lua's, but __tostring may wait.
 function print(...)
   local out, n = { ... }, select("#", ...)
