@@ -18,13 +18,15 @@ local function close(socket)
   if not socket:is_closing() then socket:close() end
 end
 
--- pump carries what one socket reads to the other, until either is closed.
-local function pump(from, to, delay)
+-- pump carries what one socket reads to the other, until either side ends.
+local function pump(proxy, from, to, delay)
   local under_way = neap.channel(math.huge)
+  table.insert(proxy.channels, under_way)
   from:read_start(function(_, bytes)
+    if under_way.is_closed then return end
     if bytes then
       under_way:send { bytes = bytes, due = neap.monotonic() + delay() }
-    elseif not under_way.is_closed then
+    else
       under_way:close()
     end
   end)
@@ -41,25 +43,24 @@ end
 
 --- delay_proxy.start(path): a proxy on a free port of 127.0.0.1.
 function M.start(path)
-  local proxy = setmetatable({ delay = 0, clients = {}, listener = uv.new_tcp() }, Proxy)
+  local proxy = setmetatable({ delay = 0, channels = {}, listener = uv.new_tcp() }, Proxy)
   assert(proxy.listener:bind("127.0.0.1", 0))
   proxy.url = "redis://127.0.0.1:" .. proxy.listener:getsockname().port
   assert(proxy.listener:listen(128, function()
     local client, server = uv.new_tcp(), uv.new_pipe(false)
     proxy.listener:accept(client)
     client:nodelay(true)
-    table.insert(proxy.clients, client)
     neap.await(uv.pipe_connect, server, path)
-    pump(client, server, function() return proxy.delay end)
-    pump(server, client, function() return 0 end)
+    pump(proxy, client, server, function() return proxy.delay end)
+    pump(proxy, server, client, function() return 0 end)
   end))
   return proxy
 end
 
---- proxy:stop(): listens no longer, and closes what is open.
+--- proxy:stop(): listens no longer, and ends every connection.
 function Proxy:stop()
   close(self.listener)
-  for _, client in ipairs(self.clients) do close(client) end
+  for _, under_way in ipairs(self.channels) do under_way:close() end
 end
 
 return M

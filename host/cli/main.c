@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include <uv.h>
 
 #include "neap.h"
@@ -35,13 +34,12 @@ static void on_main_end(neap *n, const char *error, const char *traceback,
 
 static int main_is_over;
 
-// The first signal ends in order, the second at once. A script that was
-// interrupted reports so in its status; a service that was told to end, not.
+// The first signal ends in order. The next one finds the system's own handler
+// again, which ends the process even if a script keeps the loop busy. A script
+// that was interrupted reports so in its status; a service told to end, not.
 static void on_signal(uv_signal_t *s, int signum) {
-    static int count;
-    if (count++ > 0) {
-        _exit(128 + signum);
-    }
+    uv_signal_stop(&on_int);
+    uv_signal_stop(&on_term);
     neap_stop(s->data, main_is_over ? 0 : 128 + signum);
 }
 
