@@ -77,7 +77,7 @@ describe("the guides", function()
         process.write(source, block.text)
         local build = uv.exepath():match("^(.*)/")
         local flags = build:match("sanitized$") and "-fsanitize=address,undefined" or ""
-        local r = process.start("/bin/sh", { "-c", ("cc -std=c11 -Wall -Wextra -Werror %s -Ihost "
+        local r = process.start("/bin/sh", { "-c", ("cc -Wall -Wextra -Werror %s -Ihost "
           .. "-I/usr/include/lua5.1 $(pkg-config --cflags luajit libuv) -o %s %s %s/libneap.a "
           .. "$(pkg-config --libs luajit libuv hiredis) -llua5.1-luv -lm -lpthread"):format(flags,
           program, source, build) }):wait()

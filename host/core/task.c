@@ -45,6 +45,10 @@ static struct scope *expired_scope(struct task *t) {
     return NULL;
 }
 
+static bool is_interrupted_here(struct task *t) {
+    return (t->is_cancelled && t->shield == 0) || expired_scope(t) != NULL;
+}
+
 // push_interruption pushes onto L the error that ends t's waits, if one does.
 static bool push_interruption(struct task *t, lua_State *L) {
     if (t->is_cancelled && t->shield == 0) {
@@ -82,7 +86,15 @@ struct task *task_current(lua_State *L, struct runtime *rt) {
                  "__gc, load with a function); wait before it and pass the "
                  "values in");
     }
-    task_interrupt_check(L, t);
+    if (t->is_interrupted && is_interrupted_here(t)) {
+        // the error comes by way of the run queue: a task that catches it and
+        // waits again and again does not keep the loop from turning
+        task_park(t, NULL, NULL);
+        t->is_raising = true;
+        t->value_count = 0;
+        enqueue(t);
+        return NULL;
+    }
     return t;
 }
 
@@ -125,8 +137,7 @@ void task_wake_interrupted(struct task *t) {
 // interrupt ends the current wait, if there is one that may be ended.
 static void interrupt(struct task *t) {
     t->is_interrupted = true;
-    if (t->state != TASK_WAITING ||
-        !((t->is_cancelled && t->shield == 0) || expired_scope(t))) {
+    if (t->state != TASK_WAITING || !is_interrupted_here(t)) {
         return;
     }
     if (t->cancel && !t->cancel(t, t->cancel_ctx)) {
@@ -157,6 +168,7 @@ void task_unpark(struct task *t) {
         leave_run_queue(t);
     }
     t->cancel = NULL;
+    t->is_raising = false;
     t->wait++;
     t->state = TASK_RUNNING;
 }
@@ -515,6 +527,14 @@ static void resume(struct task *t) {
         lua_push_error(t->L, "cancelled", "the task was cancelled");
         finish(t, LUA_ERRRUN);
         return;
+    }
+    if (t->is_raising) {
+        t->is_raising = false;
+        push_fail(t);
+        if (!push_interruption(t, t->L)) {
+            lua_push_error(t->L, "cancelled", "the wait was ended");
+        }
+        t->value_count = 2;
     }
     t->is_started = true;
     t->state = TASK_RUNNING;

@@ -6,6 +6,9 @@
 //
 //   static int l_wait(lua_State *L) {
 //       struct task *t = task_current(L, rt);       // raises if it can't wait
+//       if (!t) {
+//           return task_yield(L);                   // cancelled, or out of time
+//       }
 //       thing->wait = task_park(t, on_cancel, thing);
 //       return task_yield(L);                       // the last statement
 //   }
@@ -82,6 +85,7 @@ struct task {
     uint8_t state;
     bool is_started;
     bool is_cancelled;   // sticky: each later wait raises
+    bool is_raising;     // to be resumed with what interrupted it
     bool is_interrupted; // cancelled, or a scope of it has expired
     bool is_joined;      // somebody saw the outcome
     bool is_orphan;      // failed, and its handle is gone: to be logged
@@ -102,6 +106,8 @@ void task_start(struct task *t);
 void task_release(struct task *t);
 
 // task_current returns the running task if it may wait here; else it raises.
+// NULL if the task is cancelled or out of time: then it is parked already, to
+// be woken with the error, and the caller returns task_yield.
 struct task *task_current(lua_State *L, struct runtime *rt);
 
 // task_park marks the task as waiting and returns the wait's generation.

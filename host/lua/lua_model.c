@@ -557,6 +557,9 @@ static int l_create(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_model_pool(L, m);
     struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     lua_settop(L, 2);
     struct row *r = encode_row(L, m, 2);
     make_version(r);
@@ -569,6 +572,9 @@ static int l_create_many(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_model_pool(L, m);
     struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     uint32_t n = (uint32_t)lua_objlen(L, 2);
     // rows live in a userdata while others are encoded, as that may raise
     struct row **rows = lua_newuserdata(L, (n + 1) * sizeof rows[0]);
@@ -620,6 +626,9 @@ static int l_save(lua_State *L) {
     const struct row *old = check_shadow(L, 3);
     lua_model_pool(L, m);
     struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     lua_settop(L, 3);
     struct row *r = encode_row(L, m, 2);
     uint64_t dirty = 0;
@@ -650,6 +659,9 @@ static int l_delete(lua_State *L) {
     const struct row *old = check_shadow(L, 2);
     lua_model_pool(L, m);
     struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     return commit_and_wait(L, m, t, new_write(m, WRITE_DELETE, old, NULL));
 }
 
@@ -747,6 +759,9 @@ static int l_load(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     struct pool *p = lua_model_pool(L, m);
     struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     struct buf id = {0};
     if (!canonical_id(L, m, 2, &id)) {
         lua_pushnil(L);
@@ -769,6 +784,9 @@ static int l_load_many(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     struct pool *p = lua_model_pool(L, m);
     struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     uint32_t n = (uint32_t)lua_objlen(L, 2);
     struct buf bytes = {0};
     struct value *ids = xcalloc(n + 1, sizeof ids[0]);

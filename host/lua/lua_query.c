@@ -282,6 +282,9 @@ static int finish_step(lua_State *L, struct box *b, struct task *t) {
 static int l_query_open(lua_State *L) {
     struct box *b = check_box(L);
     struct task *t = task_current(L, b->m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     lua_model_pool(L, b->m);
     exec_open(b->exec, on_step, b);
     b->is_opening = !b->is_done;
@@ -293,6 +296,9 @@ static int l_query_next(lua_State *L) {
     struct box *b = check_box(L);
     uint32_t max = (uint32_t)luaL_checkinteger(L, 2);
     struct task *t = task_current(L, b->m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     lua_model_pool(L, b->m);
     exec_next(b->exec, max, on_step, b);
     return finish_step(L, b, t);

@@ -127,7 +127,7 @@ static void add_command(lua_State *L, struct buf *b, const char *name,
 
 static struct task *ready_to_call(lua_State *L, struct pool *p) {
     struct task *t = task_current(L, p->rt);
-    if (conn_is_full(p->shared)) {
+    if (t && conn_is_full(p->shared)) {
         lua_fail(L, "redis.queue_full",
                  "too many commands wait for the connection");
     }
@@ -138,6 +138,9 @@ static struct task *ready_to_call(lua_State *L, struct pool *p) {
 static int l_command(lua_State *L) {
     struct pool *p = lua_redis_check(L, 1);
     struct task *t = ready_to_call(L, p);
+    if (!t) {
+        return task_yield(L);
+    }
     size_t len;
     const char *name = lua_tolstring(L, lua_upvalueindex(1), &len);
     add_command(L, conn_out(p->shared), name, len, 2);
@@ -160,6 +163,9 @@ static int l_new_command(lua_State *L) {
 static int l_call(lua_State *L) {
     struct pool *p = lua_redis_check(L, 1);
     struct task *t = ready_to_call(L, p);
+    if (!t) {
+        return task_yield(L);
+    }
     size_t len;
     const char *name = luaL_checklstring(L, 2, &len);
     add_command(L, conn_out(p->shared), name, len, 3);
@@ -173,6 +179,9 @@ static int l_call_blocking(lua_State *L) {
     struct pool *p = lua_redis_check(L, 1);
     double seconds = luaL_checknumber(L, 2);
     struct task *t = task_current(L, p->rt);
+    if (!t) {
+        return task_yield(L);
+    }
     size_t len;
     const char *name = luaL_checklstring(L, 3, &len);
     // the arguments are checked before a connection is taken: into the shared
@@ -294,6 +303,9 @@ static int l_execute(lua_State *L) {
     struct pipeline *pl = check_pipeline(L, 2);
     bool is_transaction = lua_toboolean(L, 3);
     struct task *t = ready_to_call(L, p);
+    if (!t) {
+        return task_yield(L);
+    }
     if (is_transaction) {
         wrap_transaction(pl);
     }

@@ -87,6 +87,9 @@ static int l_join(lua_State *L) {
         return task_push_outcome(other, L);
     }
     struct task *t = task_current(L, rt_of(L));
+    if (!t) {
+        return task_yield(L);
+    }
     if (t == other) {
         return lua_fail(L, "task.deadlock", "a task cannot join itself");
     }
@@ -123,14 +126,20 @@ static int l_task_gc(lua_State *L) {
 // sleep(seconds)
 static int l_sleep(lua_State *L) {
     double seconds = check_seconds(L, 1);
-    task_sleep(task_current(L, rt_of(L)), seconds);
+    struct task *t = task_current(L, rt_of(L));
+    if (t) {
+        task_sleep(t, seconds);
+    }
     return task_yield(L);
 }
 
 // linger(): waits until nothing else keeps the loop alive
 static int l_linger(lua_State *L) {
     struct runtime *rt = rt_of(L);
-    waitq_park(&rt->lingering, task_current(L, rt));
+    struct task *t = task_current(L, rt);
+    if (t) {
+        waitq_park(&rt->lingering, t);
+    }
     return task_yield(L);
 }
 
@@ -250,6 +259,9 @@ static int l_group(lua_State *L) {
     uint32_t total = (uint32_t)luaL_checkinteger(L, 4);
     uint32_t limit = (uint32_t)luaL_checkinteger(L, 5);
     struct task *t = task_current(L, rt_of(L));
+    if (!t) {
+        return task_yield(L);
+    }
     int items = LUA_NOREF;
     if (!lua_isnil(L, 3)) {
         lua_pushvalue(L, 3);
@@ -277,7 +289,10 @@ static int l_waitq(lua_State *L) {
 // queue:wait() -> what wake was given, or FAIL, error
 static int l_waitq_wait(lua_State *L) {
     struct waitq *q = check_waitq(L);
-    waitq_park(q, task_current(L, rt_of(L)));
+    struct task *t = task_current(L, rt_of(L));
+    if (t) {
+        waitq_park(q, t);
+    }
     return task_yield(L);
 }
 

@@ -1,0 +1,277 @@
+local case = require "support.case" (it)
+local client = require "support.client"
+local http = require "neap.http"
+local neap = require "neap"
+local process = require "support.process"
+
+-- without a NEAP_REDIS_URL the examples start throw-away servers
+local environment = { NEAP_REDIS = "memory", NEAP_REDIS_URL = false }
+
+-- run runs an example to its end and returns what it printed.
+local function run(name, ...)
+  local child = process.neap({ "examples/" .. name .. ".lua", ... }, { env = environment })
+  assert.equal("", child.err)
+  assert.equal(0, child.status)
+  return child.out
+end
+
+-- serve starts an example that listens, and returns it and its port.
+local function serve(name)
+  local child = process.start(require("luv").exepath(), { "examples/" .. name .. ".lua", "0" },
+    { env = environment })
+  child:wait_for("/\n")
+  return child, tonumber(child.out:match("^http://127%.0%.0%.1:(%d+)/\n$"))
+end
+
+local function stop(child)
+  child:kill("sigterm")
+  child:wait()
+end
+
+-- numbers returns all numbers of a line.
+local function numbers(line)
+  local list = {}
+  for number in line:gmatch("[%d.]+") do list[#list + 1] = tonumber(number) end
+  return list
+end
+
+describe("the pastebin", function()
+  local server, port
+
+  setup(function() server, port = serve("pastebin") end)
+  teardown(function() stop(server) end)
+
+  local function request(method, path, form)
+    local fields = {}
+    for name, value in pairs(form or {}) do
+      fields[#fields + 1] = name .. "=" .. http.url_encode(value)
+    end
+    local body = table.concat(fields, "&")
+    local c = client.connect(port)
+    c:write(("%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+      .. "Content-Type: application/x-www-form-urlencoded\r\n\r\n%s"):format(method, path, #body,
+      body))
+    local res = c:response()
+    c:close()
+    return res
+  end
+
+  -- post returns a new paste's id and its token.
+  local function post(form)
+    local res = request("POST", "/pastes", form)
+    assert.equal(303, res.status)
+    return res.headers.location:match("^/p/([%w_-]+)$"),
+      res.headers["set-cookie"]:match("^token=(%x+);")
+  end
+
+  case("has a form for a new paste", function()
+    local res = request("GET", "/")
+    assert.equal(200, res.status)
+    assert.matches('<textarea name="body"', res.body)
+    assert.matches('<input name="title"', res.body)
+    assert.matches('<select name="language"', res.body)
+    assert.matches("<option selected>text</option>", res.body)
+  end)
+
+  case("shows a paste, escaped", function()
+    local id = post { title = "<i>T</i>", body = '<script>alert(1)</script> & "x"',
+      language = "html" }
+    local res = request("GET", "/p/" .. id)
+    assert.equal(200, res.status)
+    assert.matches("<h1>&lt;i&gt;T&lt;/i&gt;</h1>", res.body)
+    assert.matches("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;x&quot;</pre>", res.body, 1,
+      true)
+    assert.is_nil(res.body:find("<script", 1, true))
+    assert.matches('href="/raw/' .. id .. '"', res.body, 1, true)
+    assert.matches('href="/language/html"', res.body, 1, true)
+  end)
+
+  case("does not fill in what looks like a template in a paste", function()
+    local id = post { title = "{{id}}", body = "{{{style}}} %1 {{token}}" }
+    local res = request("GET", "/p/" .. id)
+    assert.matches("<h1>{{id}}</h1>", res.body, 1, true)
+    assert.matches("<pre>\n{{{style}}} %1 {{token}}</pre>", res.body, 1, true)
+  end)
+
+  case("gives the text back raw, with the line breaks of the author", function()
+    local id = post { body = "\r\n a\tb\r\nc <&> é\r\n" }
+    local res = request("GET", "/raw/" .. id)
+    assert.equal(200, res.status)
+    assert.equal("\n a\tb\nc <&> é\n", res.body)
+    assert.equal("text/plain; charset=utf-8", res.headers["content-type"])
+    assert.equal("nosniff", res.headers["x-content-type-options"])
+  end)
+
+  case("forbids scripts on every page", function()
+    for _, path in ipairs { "/", "/recent", "/p/none", "/elsewhere" } do
+      local policy = request("GET", path).headers["content-security-policy"]
+      assert.matches("default-src 'none'", policy, 1, true)
+      assert.is_nil(policy:find("script", 1, true))
+    end
+  end)
+
+  case("lists the newest first, 50 at most", function()
+    local last
+    for i = 1, 51 do last = post { title = "number " .. i, body = "x" } end
+    local page = request("GET", "/recent").body
+    assert.equal(last, page:match('<li class="row"><a href="/p/([^"]+)">number 51</a>'))
+    local _, count = page:gsub("<li", "")
+    assert.equal(50, count)
+    assert.is_nil(page:find("number 1<", 1, true))
+  end)
+
+  case("lists by language", function()
+    local id = post { title = "a module", body = "return {}", language = "lua" }
+    local other = post { title = "a table", body = "SELECT 1", language = "sql" }
+    local page = request("GET", "/language/lua").body
+    assert.matches("/p/" .. id, page, 1, true)
+    assert.is_nil(page:find("/p/" .. other, 1, true))
+    assert.matches("Nothing yet", request("GET", "/language/rust").body)
+    assert.equal(404, request("GET", "/language/klingon").status)
+  end)
+
+  case("refuses an empty paste and keeps what was typed", function()
+    local res = request("POST", "/pastes", { body = " \r\n\t", title = "<Kept>", language = "go" })
+    assert.equal(422, res.status)
+    assert.matches('role="alert">There is no text', res.body, 1, true)
+    assert.matches('value="&lt;Kept&gt;"', res.body, 1, true)
+    assert.matches("<option selected>go</option>", res.body, 1, true)
+    assert.equal(422, request("POST", "/pastes").status)
+  end)
+
+  case("refuses what the model refuses, and says what", function()
+    local res = request("POST", "/pastes", { body = ("x"):rep(256 * 1024 + 1) })
+    assert.equal(422, res.status)
+    assert.matches("The body was not accepted: it is too long", res.body, 1, true)
+    res = request("POST", "/pastes", { body = "kept <text>", language = "klingon" })
+    assert.equal(422, res.status)
+    assert.matches("The language was not accepted", res.body, 1, true)
+    assert.matches("kept &lt;text&gt;</textarea>", res.body, 1, true)
+  end)
+
+  case("takes a paste as long as the model allows", function()
+    local id = post { body = ("é"):rep(256 * 1024) }
+    assert.equal(512 * 1024, #request("GET", "/raw/" .. id).body)
+  end)
+
+  case("deletes with the token, and only with it", function()
+    local id, token = post { body = "short-lived" }
+    local res = request("POST", "/p/" .. id .. "/delete", { token = "0" .. token:sub(2) .. "x" })
+    assert.equal(403, res.status)
+    assert.matches("That is not its token", res.body)
+    assert.equal(403, request("POST", "/p/" .. id .. "/delete").status)
+    assert.equal(200, request("GET", "/p/" .. id).status)
+    res = request("POST", "/p/" .. id .. "/delete", { token = token })
+    assert.equal(303, res.status)
+    assert.equal(404, request("GET", "/p/" .. id).status)
+    assert.equal(404, request("GET", "/raw/" .. id).status)
+    assert.equal(404, request("POST", "/p/" .. id .. "/delete", { token = token }).status)
+    assert.is_nil(request("GET", "/recent").body:find(id, 1, true))
+  end)
+
+  case("offers its author, and nobody else, the token", function()
+    local id, token = post { body = "mine" }
+    local c = client.connect(port)
+    c:write(("GET /p/%s HTTP/1.1\r\nHost: localhost\r\nCookie: token=%s\r\n\r\n"):format(id, token))
+    assert.matches('value="' .. token .. '"', c:response().body, 1, true)
+    c:close()
+    assert.is_nil(request("GET", "/p/" .. id).body:find(token, 1, true))
+  end)
+
+  case("has a page for what is missing", function()
+    for _, path in ipairs { "/p/none", "/raw/none", "/elsewhere" } do
+      local res = request("GET", path)
+      assert.equal(404, res.status)
+      assert.matches("<h1>Not found</h1>", res.body, 1, true)
+    end
+  end)
+
+  case("is read by load", function()
+    local line = run("load", "http://127.0.0.1:" .. port .. "/", "200", "3")
+    assert.matches("^200 pages over 3 connections in", line)
+    local list = numbers(line:match("in .*"):gsub("p%d+", ""))
+    assert.is_true(list[2] <= list[3] and list[3] <= list[4])
+  end)
+end)
+
+describe("load", function()
+  case("posts pastes first where there are none", function()
+    local server, port = serve("pastebin")
+    local line = run("load", "http://127.0.0.1:" .. port .. "/", "50")
+    stop(server)
+    assert.matches("^50 pages", line)
+  end)
+end)
+
+describe("hello", function()
+  case("answers with HTML and with JSON", function()
+    local server, port = serve("hello")
+    local c = client.connect(port)
+    c:write("GET /?name=%3Cb%3E HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert.equal("<h1>Hello &lt;b&gt;</h1>", c:response().body)
+    c:write("GET /hello/Ada HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert.equal('{"hello":"Ada"}', c:response().body)
+    c:close()
+    stop(server)
+  end)
+end)
+
+describe("set_get", function()
+  case("prints best, worst and deviation of each way", function()
+    local rows = {}
+    for line in run("set_get", "1000"):gmatch("[^\n]+") do rows[#rows + 1] = line end
+    assert.matches("best +worst +std", table.remove(rows, 1))
+    if rows[1]:match("^redis%-benchmark") then table.remove(rows, 1) end
+    local names = { "a plain loop", "1 task", "10 tasks", "100 tasks", "1000 tasks",
+      "1 task, pipelined", "10 tasks, pipelined", "100 tasks, pipelined", "1000 tasks, pipelined" }
+    assert.equal(#names, #rows)
+    for i, row in ipairs(rows) do
+      assert.equal(names[i], row:sub(1, 28):match("^(.-) *$"))
+      local list = numbers(row:sub(29))
+      assert.is_true(list[1] >= list[2] and list[2] > 0 and list[3] >= 0)
+    end
+  end)
+
+  case("leaves no key behind", function()
+    local server = require("support.redis").start()
+    local child = process.neap({ "examples/set_get.lua", "1000" },
+      { env = { NEAP_REDIS_URL = server.url } })
+    assert.equal(0, child.status)
+    local redis = neap.redis(server.url)
+    assert.equal(0, redis:dbsize())
+    redis:close()
+    server:stop()
+  end)
+end)
+
+describe("blocking_pop", function()
+  case("waits for all lists at once while the ticker ticks", function()
+    local out = run("blocking_pop", "50")
+    local _, ticks = out:gsub("tick %d, %-?[%d.]+ ms late\n", "")
+    assert.is_true(ticks >= 4)
+    assert.is_true(tonumber(out:match("50 pops of 1 s took ([%d.]+) s")) >= 1)
+    assert.matches("pool: 50 created, 0 in use, 50 idle", out)
+    assert.is_true(tonumber(out:match("resident memory: ([%d.]+) MiB")) > 1)
+  end)
+end)
+
+describe("pool_latency", function()
+  case("pays the latency for each create, or shares it", function()
+    local rows = {}
+    for line in run("pool_latency", "20"):gmatch("[^\n]+") do rows[#rows + 1] = line end
+    assert.matches("^20 creates +sequential +spawned +pool of 100$", rows[1])
+    local latencies = { 0, 1, 5, 10, 100 }
+    for i, ms in ipairs(latencies) do
+      local row = rows[i + 1]
+      local list = numbers((row:gsub("--full", "")))
+      assert.equal(ms, list[1])
+      assert.equal(ms == 100, row:find("(--full)", 1, true) ~= nil)
+      assert.equal(ms == 100 and 3 or 4, #list)
+      -- no faster than the latency allows, but for a timer's grain
+      for _, seconds in ipairs { list[#list - 1], list[#list] } do
+        assert.is_true(seconds >= 0.9 * ms / 1000)
+      end
+      assert.is_true(ms == 100 or list[2] >= 0.9 * 20 * ms / 1000)
+    end
+  end)
+end)
