@@ -7,6 +7,7 @@
 -- On a throw-away server, beside redis-benchmark where that is installed, or on
 -- the server of NEAP_REDIS_URL. No key stays behind.
 local neap = require "neap"
+local uv = require "luv"
 local url = os.getenv "NEAP_REDIS_URL"
 local redis = neap.redis(url or "memory:")
 local pairs_wanted = tonumber(arg[1]) or 100000
@@ -51,16 +52,30 @@ local function sequentially()
   return few
 end
 
+-- output_of runs a program to its end; "" if there is no such program.
+local function output_of(program, args)
+  local pipe, parts, ended = uv.new_pipe(false), {}, neap.event()
+  local options = { args = args, stdio = { nil, pipe } }
+  local process
+  process = uv.spawn(program, options, function() process:close() end)
+  if process then
+    pipe:read_start(function(_, bytes)
+      if bytes then parts[#parts + 1] = bytes else ended:set() end
+    end)
+    ended:wait()
+  end
+  pipe:close()
+  return table.concat(parts)
+end
+
 -- benchmark returns redis-benchmark's pairs a second; nil if it is not there.
 local function benchmark()
   if url then return nil end -- it would leave a key
   local dir = redis:call("CONFIG", "GET", "dir")[2]
-  local path = redis:call("CONFIG", "GET", "unixsocket")[2]
-  local pipe = io.popen(("redis-benchmark -s %s/%s -c 1 -P 100 -n %d -t set,get --csv 2>/dev/null")
-    :format(dir, path:match("[^/]+$"), 2 * pairs_wanted))
-  local out = pipe:read("*a")
-  pipe:close()
-  local set, get = out:match('"SET","([%d.]+)"'), out:match('"GET","([%d.]+)"')
+  local path = dir .. "/" .. redis:call("CONFIG", "GET", "unixsocket")[2]:match("[^/]+$")
+  local csv = output_of("redis-benchmark", { "-s", path, "-c", "1", "-P", "100", "-t", "set,get",
+    "-n", tostring(2 * pairs_wanted), "--csv" })
+  local set, get = csv:match('"SET","([%d.]+)"'), csv:match('"GET","([%d.]+)"')
   return set and get and 1 / (1 / set + 1 / get)
 end
 

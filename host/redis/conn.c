@@ -11,29 +11,6 @@ enum { queue_max = 1000000 };
 static const size_t bytes_max = 256u << 20;
 static const double backoff_first = 0.05, backoff_most = 2;
 
-// A link is the socket of one attempt to connect. It outlives its connection
-// until uv has closed it.
-struct link {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    };
-    uv_connect_t connect;
-    uv_write_t write;
-    bool is_writing;
-    struct runtime *rt;
-    struct conn *conn; // NULL once given up
-};
-
-// A lookup finds out where to connect to: a name, or the embedded server.
-struct lookup {
-    uv_getaddrinfo_t req;
-    bool is_name;
-    struct conn *conn; // NULL once given up
-};
-
 static void open_link(struct conn *c);
 static void lose(struct conn *c, const char *code, const char *text);
 static void flush(struct conn *c);
@@ -49,14 +26,6 @@ static uint64_t now_ms(const struct conn *c) {
     return uv_now(c->rt->loop);
 }
 
-static void describe(const struct conn *c, char *out, size_t size) {
-    if (c->options->embedded) {
-        snprintf(out, size, "the embedded redis-server");
-    } else {
-        redis_url_describe(c->options->url, out, size);
-    }
-}
-
 // set_timer: while connected the socket keeps the loop alive, not the timer.
 static void set_timer(struct conn *c, double seconds) {
     timer_stop(&c->rt->timers, &c->timer);
@@ -66,34 +35,17 @@ static void set_timer(struct conn *c, double seconds) {
 
 // -- closing
 
-static void on_link_closed(uv_handle_t *h) {
-    free(h->data);
-}
-
 static void drop_link(struct conn *c) {
-    struct link *l = c->link;
-    if (l) {
-        l->conn = NULL;
+    if (c->link) {
+        link_close(c->link);
         c->link = NULL;
-        uv_close(&l->handle, on_link_closed);
-    }
-    if (c->lookup) {
-        c->lookup->conn = NULL;
-        if (c->lookup->is_name) {
-            uv_cancel((uv_req_t *)&c->lookup->req);
-        } else {
-            embedded_forget(c->options->embedded, c->lookup);
-            free(c->lookup);
-        }
-        c->lookup = NULL;
     }
     timer_stop(&c->rt->timers, &c->timer);
-    c->is_reading = false;
 }
 
 // keep_loop_alive: a connection counts as work only while someone waits.
 static void keep_loop_alive(struct conn *c) {
-    if (!c->link) {
+    if (!c->link || !c->link->has_handle) {
         return;
     }
     if (conn_pending(c) || c->state != CONN_READY) {
@@ -111,6 +63,18 @@ static void fail_waiters(struct conn *c, uint32_t n, const char *code,
         struct waiter w = c->ring[c->head++ & (c->cap - 1)];
         c->settled = w.end;
         w.sink->failed(&w, code, text);
+    }
+}
+
+// settle_all ends an attempt that it is no use to repeat: all who wait fail.
+static void settle_all(struct conn *c, const char *code, const char *text) {
+    drop_link(c);
+    c->state = CONN_IDLE;
+    c->out_base += c->out.len;
+    c->out.len = 0;
+    fail_waiters(c, conn_pending(c), code, text);
+    if (c->is_pooled) {
+        c->on_lost(c);
     }
 }
 
@@ -375,16 +339,9 @@ static void on_greeted(struct conn *c) {
     }
     // a wrong password or database does not get better by trying again
     char text[512], where[160];
-    describe(c, where, sizeof where);
+    link_describe(c->options, where, sizeof where);
     snprintf(text, sizeof text, "%s refused us: %s", where, c->greeting_error);
-    drop_link(c);
-    c->state = CONN_IDLE;
-    c->out_base += c->out.len;
-    c->out.len = 0;
-    fail_waiters(c, conn_pending(c), "redis.auth", text);
-    if (c->is_pooled) {
-        c->on_lost(c);
-    }
+    settle_all(c, "redis.auth", text);
 }
 
 static int build_greeting(struct conn *c, struct buf *b) {
@@ -442,138 +399,27 @@ static void greet(struct conn *c) {
 
 // -- connecting
 
-static void on_connected(uv_connect_t *req, int status) {
-    struct link *l = req->data;
-    struct conn *c = l->conn;
-    if (!c) {
-        return;
-    }
-    if (status < 0) {
-        lose(c, "redis.connect", uv_strerror(status));
-        return;
-    }
-    if (l->handle.type == UV_TCP) {
-        uv_tcp_nodelay(&l->tcp, 1);
-        uv_tcp_keepalive(&l->tcp, 1, 60);
-    }
+static void on_opened(struct conn *c) {
     redisReaderFree(c->reader);
     c->reader = reader_new(c);
-    uv_read_start(&l->stream, on_alloc, on_read);
+    uv_read_start(&c->link->stream, on_alloc, on_read);
     greet(c);
 }
 
-// fail_soon is for what fails at once: nobody is told before the call that
-// opened the connection has returned.
-static void fail_soon(struct conn *c, int error) {
-    c->connect_error = error;
-    set_timer(c, 0);
-}
-
-static struct link *new_link(struct conn *c) {
-    struct link *l = xcalloc(1, sizeof *l);
-    l->conn = c;
-    l->rt = c->rt;
-    l->connect.data = l;
-    c->link = l;
-    c->state = CONN_CONNECTING;
-    return l;
-}
-
-static void connect_path(struct conn *c, const char *path) {
-    struct link *l = new_link(c);
-    uv_pipe_init(c->rt->loop, &l->pipe, 0);
-    l->handle.data = l;
-    uv_pipe_connect(&l->connect, &l->pipe, path, on_connected);
-}
-
-static void connect_address(struct conn *c, const struct sockaddr *address) {
-    struct link *l = new_link(c);
-    uv_tcp_init(c->rt->loop, &l->tcp);
-    l->handle.data = l;
-    int r = uv_tcp_connect(&l->connect, &l->tcp, address, on_connected);
-    if (r < 0) {
-        fail_soon(c, r);
+static void on_failed(struct conn *c, bool is_final, const char *error) {
+    if (is_final) {
+        settle_all(c, "redis.embedded", error);
+    } else {
+        lose(c, "redis.connect", error);
     }
 }
 
-static void on_resolved(uv_getaddrinfo_t *req, int status,
-                        struct addrinfo *list) {
-    struct lookup *k = req->data;
-    struct conn *c = k->conn;
-    free(k);
-    if (c) {
-        c->lookup = NULL;
-        if (status < 0) {
-            lose(c, "redis.connect", uv_strerror(status));
-        } else {
-            connect_address(c, list->ai_addr);
-        }
-    }
-    uv_freeaddrinfo(list);
-}
-
-static struct lookup *new_lookup(struct conn *c) {
-    struct lookup *k = xcalloc(1, sizeof *k);
-    k->conn = c;
-    k->req.data = k;
-    c->lookup = k;
-    return k;
-}
-
-static void resolve(struct conn *c, const struct redis_url *u) {
-    char port[16];
-    snprintf(port, sizeof port, "%d", u->port);
-    struct lookup *k = new_lookup(c);
-    k->is_name = true;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    int r = uv_getaddrinfo(c->rt->loop, &k->req, on_resolved, u->host, port,
-                           &hints);
-    if (r < 0) {
-        c->lookup = NULL;
-        free(k);
-        fail_soon(c, r);
-    }
-}
-
-static void on_embedded(void *arg, int status, const char *path,
-                        const char *error) {
-    struct lookup *k = arg;
-    struct conn *c = k->conn;
-    free(k);
-    c->lookup = NULL;
-    if (status < 0) {
-        // what keeps a server from starting rarely goes away by itself
-        drop_link(c);
-        c->state = CONN_IDLE;
-        c->out_base += c->out.len;
-        c->out.len = 0;
-        fail_waiters(c, conn_pending(c), "redis.embedded", error);
-        if (c->is_pooled) {
-            c->on_lost(c);
-        }
-        return;
-    }
-    connect_path(c, path);
-}
+static const struct link_events link_events = {on_opened, on_failed};
 
 static void open_link(struct conn *c) {
-    const struct redis_url *u = c->options->url;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-    c->state = CONN_RESOLVING;
-    c->connect_error = 0;
+    c->state = CONN_CONNECTING;
     set_timer(c, c->options->embedded ? 30 : c->options->connect_timeout);
-    if (c->options->embedded) {
-        embedded_ready(c->options->embedded, on_embedded, new_lookup(c));
-    } else if (u->path) {
-        connect_path(c, u->path);
-    } else if (uv_ip4_addr(u->host, u->port, &v4) == 0) {
-        connect_address(c, (struct sockaddr *)&v4);
-    } else if (uv_ip6_addr(u->host, u->port, &v6) == 0) {
-        connect_address(c, (struct sockaddr *)&v6);
-    } else {
-        resolve(c, u);
-    }
+    c->link = link_open(c->rt, c->options, &link_events, c);
 }
 
 // -- losing
@@ -628,7 +474,7 @@ static uint32_t count_overdue(struct conn *c, uint32_t sent) {
 // that were not stay queued for the next connection, until their time is up.
 static void lose(struct conn *c, const char *code, const char *text) {
     char message[512], where[160];
-    describe(c, where, sizeof where);
+    link_describe(c->options, where, sizeof where);
     snprintf(message, sizeof message, "%s: %s", where, text);
     bool was_ready = c->state == CONN_READY;
     uint32_t sent = was_ready ? count_sent(c) : 0;
@@ -668,7 +514,7 @@ static void give_up_overdue(struct conn *c) {
     uint64_t now = now_ms(c), next = 0;
     bool is_late = false;
     char text[256], where[160];
-    describe(c, where, sizeof where);
+    link_describe(c->options, where, sizeof where);
     snprintf(text, sizeof text, "%s gave no reply within %g s", where,
              c->options->timeout);
     for (uint32_t i = c->head; i != c->tail; i++) {
@@ -708,10 +554,7 @@ static void on_timer(struct timer *t) {
     switch (c->state) {
     case CONN_BACKOFF: open_link(c); break;
     case CONN_READY: give_up_overdue(c); break;
-    default:
-        lose(c, "redis.connect",
-             c->connect_error ? uv_strerror(c->connect_error)
-                              : "no connection in time");
+    default: lose(c, "redis.connect", "no connection in time");
     }
 }
 

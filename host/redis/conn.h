@@ -15,35 +15,24 @@
 #include "base/buf.h"
 #include "core/runtime.h"
 #include "core/timer.h"
-#include "redis/embedded.h"
+#include "redis/link.h"
 #include "redis/resp.h"
-#include "redis/url.h"
 
 enum conn_state {
     CONN_IDLE,       // no socket; the next command opens one
-    CONN_RESOLVING,  // the name is looked up, or the embedded server starts
-    CONN_CONNECTING, // the socket connects
+    CONN_CONNECTING, // the link finds its address and connects
     CONN_GREETING,   // AUTH, SELECT and so on are answered first
     CONN_READY,
     CONN_BACKOFF, // the last attempt failed; a timer starts the next
     CONN_CLOSED,  // for good
 };
 
-// What all connections of a client share.
-struct conn_options {
-    const struct redis_url *url;
-    struct embedded *embedded;       // instead of the URL's address, or NULL
-    double timeout, connect_timeout; // seconds
-};
-
 struct conn {
     struct runtime *rt;
     const struct conn_options *options;
     enum conn_state state;
-    bool is_pooled; // for blocking commands: not reconnected, closed on loss
-    bool is_reading;
+    bool is_pooled;    // for blocking commands: not reconnected, closed on loss
     struct link *link; // the socket of the current attempt
-    struct lookup *lookup;
     redisReader *reader;
     struct buf out;           // queued commands
     struct buf sending;       // handed to uv_write
@@ -59,7 +48,6 @@ struct conn {
     struct timer timer; // the oldest waiter's deadline, connect or backoff
     uint64_t active_ms; // loop time of the last bytes received
     int attempts;       // that failed in a row
-    int connect_error;  // of an attempt that failed at once; told by the timer
     uint64_t reconnects, timeouts;
     void *decoder; // the sinks' own scratch, freed by free_decoder
     void (*free_decoder)(void *decoder);
