@@ -8,7 +8,7 @@
 -- under way together leave together, in batches (group commit). The pool pays it
 -- ten times, a hundred rows at a time; all at once pay it two or three times.
 local neap = require "neap"
-local delay_proxy = require "support.delay_proxy"
+local delay_proxy = require "delay_proxy"
 local model, field = neap.model, neap.field
 
 local rows, is_full = 1000, false

@@ -7,7 +7,8 @@
 //   static int l_wait(lua_State *L) {
 //       struct task *t = task_current(L, rt);       // raises if it can't wait
 //       if (!t) {
-//           return task_yield(L);                   // cancelled, or out of time
+//           return task_yield(L);                   // cancelled, or out of
+//           time
 //       }
 //       thing->wait = task_park(t, on_cancel, thing);
 //       return task_yield(L);                       // the last statement
@@ -72,14 +73,15 @@ struct task {
     struct scope *scopes;
     struct group *group; // all, map, race: who is told of the end
     uint32_t group_index;
-    uint64_t request; // number of the request that it serves, or 0
-    uint32_t wait;    // generation of the current wait
-    int value_count;  // values on L to resume with
-    int anchor;       // registry reference of L
-    int context;      // registry reference of the task-local table, or 0
-    int failure;      // registry reference of {error, traceback}, or 0
-    int shield;       // > 0: cancel and outer deadlines are held back
-    int references;   // handle, run; freed at 0
+    uint64_t request;    // number of the request that it serves, or 0
+    uint32_t wait;       // generation of the current wait
+    uint32_t wait_place; // for who waits in a queue by number
+    int value_count;     // values on L to resume with
+    int anchor;          // registry reference of L
+    int context;         // registry reference of the task-local table, or 0
+    int failure;         // registry reference of {error, traceback}, or 0
+    int shield;          // > 0: cancel and outer deadlines are held back
+    int references;      // handle, run; freed at 0
     int spawn_line;
     const char *spawn_source; // lives as long as the function at L's bottom
     uint8_t state;

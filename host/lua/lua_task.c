@@ -314,7 +314,8 @@ static int l_waitq_gc(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg functions[] = {{"sleep", l_sleep},
+static const luaL_Reg functions[] = {{"join", l_join},
+                                     {"sleep", l_sleep},
                                      {"linger", l_linger},
                                      {"unpark", l_unpark},
                                      {"yield", l_yield},
@@ -331,7 +332,7 @@ static const luaL_Reg functions[] = {{"sleep", l_sleep},
                                      {NULL, NULL}};
 
 static const luaL_Reg task_methods[] = {
-    {"join", l_join}, {"cancel", l_cancel}, {"status", l_status}, {NULL, NULL}};
+    {"cancel", l_cancel}, {"status", l_status}, {NULL, NULL}};
 
 static const luaL_Reg waitq_methods[] = {{"wait", l_waitq_wait},
                                          {"wake", l_waitq_wake},

@@ -167,23 +167,25 @@ const struct sink value_sink = {build_top_string, build_array, build_integer,
 // A cancelled call keeps its place in the queue; a connection on loan, whose
 // server may go on waiting, is closed instead by its owner.
 static bool forget_call(struct task *t, void *ctx) {
-    conn_forget(ctx, t);
+    conn_forget(ctx, t->wait_place, 1);
     return true;
 }
 
 void value_wait(struct conn *c, struct task *t, enum value_shape shape) {
+    t->wait_place = conn_place(c);
     struct waiter *w = conn_wait(c, &value_sink, t);
     w->shape = (uint16_t)shape;
     w->wait = task_park(t, forget_call, c);
 }
 
 static bool discard_loan(struct task *t, void *ctx) {
-    conn_forget(ctx, t);
+    conn_forget(ctx, t->wait_place, 1);
     pool_discard(ctx);
     return true;
 }
 
 void value_wait_loan(struct conn *c, struct task *t, double seconds) {
+    t->wait_place = conn_place(c);
     struct waiter *w = conn_wait(c, &value_sink, t);
     w->due_ms =
         seconds > 0 ? uv_now(c->rt->loop) + (uint64_t)(seconds * 1000) : 0;
@@ -258,7 +260,7 @@ static const struct sink batch_sink = {
 
 static bool forget_batch(struct task *t, void *ctx) {
     struct value_batch *b = ctx;
-    conn_forget(b->conn, b);
+    conn_forget(b->conn, t->wait_place, b->count);
     luaL_unref(t->rt->L, LUA_REGISTRYINDEX, b->results);
     free(b);
     return true;
@@ -273,7 +275,8 @@ void value_wait_batch(struct conn *c, struct task *t, uint32_t count,
     b->results = luaL_ref(L, LUA_REGISTRYINDEX);
     b->task = t;
     b->conn = c;
-    b->pending = count;
+    b->pending = b->count = count;
+    t->wait_place = conn_place(c);
     b->is_transaction = is_transaction;
     for (uint32_t i = 0; i < count; i++) {
         struct waiter *w = conn_wait(c, &batch_sink, b);

@@ -29,7 +29,7 @@ void value_wait_loan(struct conn *c, struct task *t, double seconds);
 struct value_batch {
     struct task *task;
     uint32_t wait;
-    uint32_t pending;
+    uint32_t count, pending;
     int results;         // registry reference of the list
     bool is_transaction; // the last reply is EXEC's: it is the result
     bool is_error;

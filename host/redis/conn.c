@@ -158,13 +158,12 @@ static void grow_ring(struct conn *c) {
     uint32_t cap = c->cap * 2, n = conn_pending(c);
     struct waiter *ring = xmalloc(cap * sizeof ring[0]);
     for (uint32_t i = 0; i < n; i++) {
-        ring[i] = c->ring[(c->head + i) & (c->cap - 1)];
+        ring[(c->head + i) & (cap - 1)] =
+            c->ring[(c->head + i) & (c->cap - 1)];
     }
     free(c->ring);
     c->ring = ring;
     c->cap = cap;
-    c->head = 0;
-    c->tail = n;
 }
 
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
@@ -192,10 +191,10 @@ struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
     return w;
 }
 
-void conn_forget(struct conn *c, const void *ctx) {
-    for (uint32_t i = c->head; i != c->tail; i++) {
-        struct waiter *w = &c->ring[i & (c->cap - 1)];
-        if (w->ctx == ctx) {
+void conn_forget(struct conn *c, uint32_t place, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (place + i - c->head < conn_pending(c)) {
+            struct waiter *w = &c->ring[(place + i) & (c->cap - 1)];
             w->sink = &sink_ignore;
             w->ctx = NULL;
         }

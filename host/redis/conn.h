@@ -74,8 +74,14 @@ static inline struct buf *conn_out(struct conn *c) {
 // valid until the next call.
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx);
 
-// conn_forget drops the replies that ctx waits for; their places stay.
-void conn_forget(struct conn *c, const void *ctx);
+// conn_place is the place in the queue that the next waiter gets.
+static inline uint32_t conn_place(const struct conn *c) {
+    return c->tail;
+}
+
+// conn_forget drops the replies of `count` waiters from that place on; their
+// places stay. Those that were answered already are left alone.
+void conn_forget(struct conn *c, uint32_t place, uint32_t count);
 
 // conn_pending is how many replies are outstanding.
 static inline uint32_t conn_pending(const struct conn *c) {

@@ -307,8 +307,8 @@ end
 
 --- neap.redis(url): a client; the same URL gives the same client. Without a
 -- URL that of NEAP_REDIS_URL, or else a private redis-server whose data live
--- in .neap/ beside the script (NEAP_REDIS=memory: a throw-away server). It
--- connects at the first command.
+-- in .neap/ beside the script (NEAP_REDIS=memory: a throw-away server, which is
+-- also what neap.redis("memory:") asks for). It connects at the first command.
 function M.open(url)
   if url ~= nil and type(url) ~= "string" then
     error("bad argument #1 to 'redis' (a URL expected, got " .. type(url) .. ")", 2)

@@ -27,7 +27,7 @@ end
 -- tasks ---------------------------------------------------------------------
 
 local Task = core.methods
-local join = Task.join
+local join = core.join -- returns FAIL and the error instead of raising it
 
 --- neap.spawn(fn, ...): starts a task that calls fn(...); returns its handle.
 -- A failure that nobody joins is logged when the handle is collected.
