@@ -188,7 +188,7 @@ void value_wait_loan(struct conn *c, struct task *t, double seconds) {
     t->wait_place = conn_place(c);
     struct waiter *w = conn_wait(c, &value_sink, t);
     w->due_ms =
-        seconds > 0 ? uv_now(c->rt->loop) + (uint64_t)(seconds * 1000) : 0;
+        seconds > 0 ? uv_hrtime() / 1000000 + (uint64_t)(seconds * 1000) : 0;
     w->wait = task_park(t, discard_loan, c);
 }
 

@@ -22,8 +22,9 @@ struct waiter *conn_current_waiter(struct conn *c) {
     return &c->ring[c->head & (c->cap - 1)];
 }
 
-static uint64_t now_ms(const struct conn *c) {
-    return uv_now(c->rt->loop);
+// now_ms reads the clock: the loop's own time is stale in a long slice.
+static uint64_t now_ms(void) {
+    return uv_hrtime() / 1000000;
 }
 
 // set_timer: while connected the socket keeps the loop alive, not the timer.
@@ -158,8 +159,7 @@ static void grow_ring(struct conn *c) {
     uint32_t cap = c->cap * 2, n = conn_pending(c);
     struct waiter *ring = xmalloc(cap * sizeof ring[0]);
     for (uint32_t i = 0; i < n; i++) {
-        ring[(c->head + i) & (cap - 1)] =
-            c->ring[(c->head + i) & (c->cap - 1)];
+        ring[(c->head + i) & (cap - 1)] = c->ring[(c->head + i) & (c->cap - 1)];
     }
     free(c->ring);
     c->ring = ring;
@@ -175,8 +175,8 @@ struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
                          .conn = c,
                          .ctx = ctx,
                          .end = c->out_base + c->out.len,
-                         .due_ms = now_ms(c) +
-                                   (uint64_t)(c->options->timeout * 1000)};
+                         .due_ms =
+                             now_ms() + (uint64_t)(c->options->timeout * 1000)};
     if (conn_pending(c) == 1) {
         keep_loop_alive(c);
     }
@@ -240,7 +240,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b) {
         lose(c, "redis.unknown_outcome", why);
         return;
     }
-    c->active_ms = now_ms(c);
+    c->active_ms = now_ms();
     redisReaderFeed(c->reader, b->base, (size_t)n);
     void *reply = NULL;
     while (l->conn) {
@@ -308,7 +308,7 @@ static void become_ready(struct conn *c) {
     c->state = CONN_READY;
     c->attempts = 0;
     timer_stop(&c->rt->timers, &c->timer);
-    uint64_t due = now_ms(c) + (uint64_t)(c->options->timeout * 1000);
+    uint64_t due = now_ms() + (uint64_t)(c->options->timeout * 1000);
     for (uint32_t i = c->head; i != c->tail; i++) {
         struct waiter *w = &c->ring[i & (c->cap - 1)];
         if (w->due_ms && w->due_ms < due) {
@@ -460,7 +460,7 @@ static uint32_t count_overdue(struct conn *c, uint32_t sent) {
     uint32_t n = sent;
     while (n < conn_pending(c)) {
         struct waiter *w = &c->ring[(c->head + n) & (c->cap - 1)];
-        if (w->due_ms == 0 || w->due_ms > now_ms(c)) {
+        if (w->due_ms == 0 || w->due_ms > now_ms()) {
             break;
         }
         n++;
@@ -510,7 +510,7 @@ static void lose(struct conn *c, const char *code, const char *text) {
 // their replies may still come. A peer that has been silent for as long, with
 // a reply due (be it one that nobody wants any more), is given up.
 static void give_up_overdue(struct conn *c) {
-    uint64_t now = now_ms(c), next = 0;
+    uint64_t now = now_ms(), next = 0;
     bool is_late = false;
     char text[256], where[160];
     link_describe(c->options, where, sizeof where);
@@ -552,7 +552,17 @@ static void on_timer(struct timer *t) {
         (struct conn *)(void *)((char *)t - offsetof(struct conn, timer));
     switch (c->state) {
     case CONN_BACKOFF: open_link(c); break;
-    case CONN_READY: give_up_overdue(c); break;
+    case CONN_READY:
+        // the reply may be in the socket already, behind a long slice: the
+        // loop polls once more before anything is given up
+        if (!c->is_expiring) {
+            c->is_expiring = true;
+            set_timer(c, 0.001);
+        } else {
+            c->is_expiring = false;
+            give_up_overdue(c);
+        }
+        break;
     default: lose(c, "redis.connect", "no connection in time");
     }
 }

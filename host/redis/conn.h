@@ -31,6 +31,7 @@ struct conn {
     struct runtime *rt;
     const struct conn_options *options;
     enum conn_state state;
+    bool is_expiring;  // the timer has run; one more poll comes first
     bool is_pooled;    // for blocking commands: not reconnected, closed on loss
     struct link *link; // the socket of the current attempt
     redisReader *reader;

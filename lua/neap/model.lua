@@ -40,25 +40,36 @@ local known = {
   auto = "boolean",
 }
 
-local function new_field(kind, options)
-  if options ~= nil and type(options) ~= "table" then
-    error(("field.%s: a table of options expected, got %s"):format(kind, type(options)), 3)
-  end
-  local f = { type = kind }
-  for name, value in pairs(options or {}) do
-    if type(name) == "number" and kind == "enum" then
-      if type(value) ~= "string" or value == "" then
-        error("field.enum: its values are strings that are not empty", 3)
-      end
-    elseif not known[name] then
-      error(("field.%s: unknown option '%s'"):format(kind, tostring(name)), 3)
-    elseif known[name] ~= true and type(value) ~= known[name] then
-      error(("field.%s: %s must be a %s"):format(kind, name, known[name]), 3)
-    else
-      f[name] = value
+-- wrong_option says what is wrong with one option of a field, or nil.
+local function wrong_option(kind, name, value)
+  if type(name) == "number" and kind == "enum" then
+    if type(value) ~= "string" or value == "" or value:find("%z") then
+      return "the values of an enum are strings, not empty and without NUL"
     end
+  elseif not known[name] then
+    return ("unknown option '%s'"):format(tostring(name))
+  elseif known[name] ~= true and type(value) ~= known[name] then
+    return ("%s must be a %s, got a %s"):format(name, known[name], type(value))
+  elseif name == "match" then
+    if kind ~= "string" then return "match is for strings" end
+    if not pcall(string.find, "", value) then return ("match is no Lua pattern: %s"):format(value) end
+  elseif name == "default" and type(value) == "table" then
+    return "a table as default would be shared by the rows; give a function that returns one"
   end
-  if kind == "enum" then
+end
+
+-- new_field notes what is wrong for define, which knows the names.
+local function new_field(kind, options)
+  local f = { type = kind }
+  if options ~= nil and type(options) ~= "table" then
+    f.wrong = ("a table of options is expected, got a %s"):format(type(options))
+    return f
+  end
+  for name, value in pairs(options or {}) do
+    f.wrong = f.wrong or wrong_option(kind, name, value)
+    if type(name) == "string" then f[name] = value end
+  end
+  if kind == "enum" and not f.wrong then
     f.values = { unpack(options or {}) }
     table.sort(f.values)
   end
@@ -259,11 +270,14 @@ local function condition(model, name, value)
   if value == null then return { name, "null" } end
   if kind == Between then return { name, "range", value.low, value.high } end
   if type(value) ~= "table" then return { name, "in", { value } } end
+  local n = 0
   for k in pairs(value) do
+    n = n + 1
     if type(k) ~= "number" then
       invalid(model, name, "a value, a list or model.between is expected in where")
     end
   end
+  if n ~= #value then invalid(model, name, "its list in where has holes") end
   return { name, "in", value }
 end
 
@@ -450,11 +464,13 @@ local function lines(text)
   return set, list
 end
 
--- structure leaves only what the stored structures depend on.
-local function structure(text)
-  local list = {}
+-- structure leaves only what the stored structures depend on. What is ordered
+-- counts on its required fields: the rows have to have them.
+local function structure(text, other)
+  local list, theirs = {}, other and lines(other) or {}
   for line in text:gmatch("[^\n]+") do
-    line = line:gsub(" required", "")
+    local plain = line:gsub(" required", "")
+    if not (line:match(" zset") and theirs[plain]) then line = plain end
     if line:match(" primary") or line:match(" unique") or line:match(" bitmap")
       or line:match(" set") or line:match(" packed") or line:match(" zset") then
       list[#list + 1] = line
@@ -473,10 +489,10 @@ function Model:sync()
   local stored = self.redis:call("GET", keys.schema)
   local known_generation = self.redis:call("HGET", keys.meta, "gen")
   if known_generation == generation and stored == text then return "unchanged" end
-  if known_generation and stored and structure(stored) ~= structure(text)
-    and self:stored_count() > 0 then
+  local is_other = known_generation and stored and structure(stored) ~= structure(text, stored)
+  if is_other and self:has_stored_rows() then
     local have = lines(structure(stored))
-    local _, want = lines(structure(text))
+    local _, want = lines(structure(text, stored))
     local culprit = "a field of it was taken out"
     for _, line in ipairs(want) do
       if not have[line] then culprit = "it now has '" .. line .. "'" break end
@@ -484,6 +500,7 @@ function Model:sync()
     fail("model.schema_changed", "model %s: its rows are stored under another definition: %s. "
       .. "Take the change back, or drop() the model and store its rows again", self.name, culprit)
   end
+  if is_other then self:drop() end -- what is left of the columns may be of another kind
   self.redis:multi(function(tx)
     tx:call("SET", keys.schema, text)
     tx:call("HSET", keys.meta, "gen", generation)
@@ -491,14 +508,10 @@ function Model:sync()
   return known_generation and "updated" or "created"
 end
 
--- stored_count counts rows without asking for the definition's generation.
-function Model:stored_count()
-  local n = 0
-  for _ in self.redis:scan { match = core.keys(self.core).rows, count = 1000 } do
-    n = n + 1
-    if n > 0 then break end
-  end
-  return n
+-- has_stored_rows asks without minding the definition's generation.
+function Model:has_stored_rows()
+  for _ in self.redis:scan { match = core.keys(self.core).rows, count = 1000 } do return true end
+  return false
 end
 
 --- Model:drop(): deletes all rows and indexes, and the stored definition.
@@ -526,6 +539,9 @@ local function sorted_fields(name, fields)
     if type(field_name) ~= "string" or type(f) ~= "table" or not f.type then
       fail("model.definition", "model %s: field %s is not made by neap.field", name,
         tostring(field_name))
+    end
+    if f.wrong then
+      fail("model.definition", "model %s: field %s: %s", name, field_name, f.wrong)
     end
     if Row[field_name] then
       fail("model.definition", "model %s: field %s has the name of a method", name, field_name)
@@ -584,6 +600,14 @@ local function new_class(name, fields)
   return class, methods
 end
 
+-- anchored makes a pattern one for the whole string, as it may be already.
+local function anchored(pattern)
+  if pattern:sub(1, 1) ~= "^" then pattern = "^" .. pattern end
+  local escapes = pattern:match("(%%*)%$$")
+  if not escapes or #escapes % 2 == 1 then pattern = pattern .. "$" end
+  return pattern
+end
+
 --- model.define(name, fields, options): a model. options.redis is the client
 -- to use (neap.redis() by default).
 function M.define(name, fields, options)
@@ -602,7 +626,7 @@ function M.define(name, fields, options)
   for _, f in ipairs(list) do
     model.fields[f.name] = f
     model.defaults[f.name] = f.default
-    model.patterns[f.name] = f.match and "^" .. f.match .. "$" or nil
+    model.patterns[f.name] = f.match and anchored(f.match)
   end
   if primary.type == "uuid" and primary.default == nil then
     model.defaults[primary.name] = core.uuid

@@ -9,6 +9,7 @@ local rows_wanted = tonumber(arg[1]) or 20000
 local workers = 100
 local model, field = neap.model, neap.field
 local redis = neap.redis "memory:"
+measure.pin(redis)
 
 local User = model.define("bench_user", {
   id = field.uuid { primary_key = true },

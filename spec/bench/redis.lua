@@ -6,6 +6,7 @@ package.path = "spec/bench/support/?.lua;" .. package.path
 local measure = require "measure"
 local neap = require "neap"
 local redis = neap.redis "memory:"
+measure.pin(redis)
 
 local function reference(pipeline, n)
   local r = measure.redis_benchmark(redis, "set,get", "-c", "1", "-P", pipeline, "-n", n)

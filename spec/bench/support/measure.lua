@@ -30,6 +30,15 @@ function M.run(path, args)
   return table.concat(text)
 end
 
+--- measure.pin(redis): the server on one core, this process and what it runs on
+-- another, so that runs are alike; left out where there is no taskset.
+function M.pin(redis)
+  local server = redis:info("server"):match("process_id:(%d+)")
+  if #uv.cpu_info() > 1 and M.run("taskset", { "-apc", "0", server }) then
+    M.run("taskset", { "-apc", "1", tostring(uv.os_getpid()) })
+  end
+end
+
 --- measure.socket(redis): the path of the private server's socket.
 function M.socket(redis)
   local path = redis:call("CONFIG", "GET", "unixsocket")[2]
