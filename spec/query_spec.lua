@@ -11,10 +11,10 @@ describe("a random query", function()
       for _ = 1, 3 do
         g:write(Thing, mirror, 300)
         assert.same({}, check(Thing))
-        local ordinals = random.ordinals(Thing, mirror)
+        local places = random.places(Thing, mirror)
         for _ = 1, 400 do
           local q = g:query(Thing, mirror)
-          local want = random.answer(q, mirror, ordinals)
+          local want = random.answer(q, places)
           local query = random.run(Thing, q)
           local text = random.describe(q)
           assert.same(want, query:ids(), text)

@@ -30,10 +30,11 @@ struct model *lua_model_check(lua_State *L, int arg) {
 struct pool *lua_model_pool(lua_State *L, struct model *m) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, m->client);
     struct pool *p = lua_redis_check(L, lua_gettop(L));
+    struct pool *const *box = lua_touserdata(L, -1); // m->client keeps it
     lua_pop(L, 1);
     if (!m->has_commit) {
         m->has_commit = true;
-        commit_init(&m->commit, m->rt, &m->schema, p->shared);
+        commit_init(&m->commit, m->rt, &m->schema, box);
     }
     return p;
 }
@@ -324,6 +325,7 @@ static struct row *encode_row(lua_State *L, struct model *m, int row) {
     struct value values[SCHEMA_FIELDS];
     struct buf bytes = {0};
     int errors = 0;
+    buf_reserve(&bytes, 1); // "" is a value: it needs an address
     check_names(L, m, row, &errors);
     lua_rawgeti(L, LUA_REGISTRYINDEX, m->names);
     int names = lua_gettop(L);

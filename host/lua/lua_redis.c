@@ -346,9 +346,10 @@ static int l_open(lua_State *L) {
 // close(client)
 static int l_close(lua_State *L) {
     struct pool **box = luaL_checkudata(L, 1, CLIENT);
-    if (*box) {
-        pool_close(*box);
-        *box = NULL;
+    struct pool *p = *box;
+    *box = NULL; // before: models look here whether they may still send
+    if (p) {
+        pool_close(p);
     }
     return 0;
 }

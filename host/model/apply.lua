@@ -44,14 +44,14 @@ local hint, top = tonumber(state[2] or 0), tonumber(state[3] or 0)
 local hint_before, top_before, deletes = hint, top, 0
 local failure -- of a command that should not fail
 
-local function note(err)
-  failure = failure or (type(err) == "table" and err.err or tostring(err))
+local function note(err, key)
+  failure = failure or ("%s: %s"):format(key or "?", type(err) == "table" and err.err or tostring(err))
 end
 
 local function run(...)
   local reply = try(...)
   if type(reply) == "table" and reply.err then
-    note(reply)
+    note(reply, (select(2, ...)))
     return nil
   end
   return reply
@@ -317,9 +317,12 @@ local function apply(row)
   local kind = row[1]
   id = row[2]
   local is_given = id ~= ""
-  if not is_given then id = format("%.0f", call("HINCRBY", meta, "id", "1")) end
-  local key = row_prefix .. id
-  local n, refusal = check(row, key)
+  local key, n, refusal
+  repeat -- the counter passes over ids that were given
+    if not is_given then id = format("%.0f", call("HINCRBY", meta, "id", "1")) end
+    key = row_prefix .. id
+    n, refusal = check(row, key)
+  until is_given or not refusal or refusal[1] ~= EXISTS
   if refusal then return refusal end
   if kind == CREATE then n = take_ordinal() end
   set_place(n)

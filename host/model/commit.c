@@ -161,7 +161,33 @@ static struct batch *next_batch(struct commit *c, uint32_t most) {
 
 // flush sends what is queued. Many writes with nothing under way are shared
 // out between two batches, so that one is applied while the other is answered.
+static void finish(struct write *w, enum write_code code, int field,
+                   const char *error_code, const char *error) {
+    w->done(w, code, field, error_code, error);
+    free(w->old);
+    free(w->new);
+    free(w->id);
+    free(w);
+}
+
+// fail_queue: the client was closed; what was not sent never will be.
+static void fail_queue(struct commit *c) {
+    struct write *w = c->first;
+    c->first = NULL;
+    c->last = &c->first;
+    c->count = 0;
+    while (w) {
+        struct write *next = w->next;
+        finish(w, WRITE_FAILED, -1, "redis.closed", "the client was closed");
+        w = next;
+    }
+}
+
 static void flush(struct commit *c) {
+    if (!*c->client) {
+        fail_queue(c);
+        return;
+    }
     while (c->first && c->in_flight < most_in_flight) {
         uint32_t most = batch_rows;
         if (c->in_flight == 0 && c->count >= batch_split) {
@@ -174,15 +200,6 @@ static void flush(struct commit *c) {
 }
 
 // -- verdicts
-
-static void finish(struct write *w, enum write_code code, int field,
-                   const char *error_code, const char *error) {
-    w->done(w, code, field, error_code, error);
-    free(w->old);
-    free(w->new);
-    free(w->id);
-    free(w);
-}
 
 static void free_batch(struct batch *b) {
     b->commit->in_flight--;
@@ -520,8 +537,11 @@ void commit_add(struct commit *c, struct write *w) {
 }
 
 void commit_init(struct commit *c, struct runtime *rt, const struct schema *s,
-                 struct conn *conn) {
-    *c = (struct commit){.rt = rt, .schema = s, .conn = conn};
+                 struct pool *const *client) {
+    *c = (struct commit){.rt = rt,
+                         .schema = s,
+                         .conn = (*client)->shared,
+                         .client = client};
     c->last = &c->first;
     c->defer.fn = on_defer;
     uint64_t random = uv_hrtime();

@@ -8,7 +8,7 @@
 #include "core/runtime.h"
 #include "model/row.h"
 #include "model/schema.h"
-#include "redis/conn.h"
+#include "redis/pool.h"
 
 enum write_kind { WRITE_CREATE, WRITE_SAVE, WRITE_DELETE };
 
@@ -44,6 +44,7 @@ struct commit {
     struct runtime *rt;
     const struct schema *schema;
     struct conn *conn;
+    struct pool *const *client; // points to NULL once the client is closed
     struct write *first, **last;
     uint32_t count; // queued
     uint32_t in_flight;
@@ -55,9 +56,10 @@ struct commit {
     struct defer defer;
 };
 
-// commit_init readies the writes of a schema over a connection.
+// commit_init readies the writes of a schema over a client's shared
+// connection; *client becomes NULL when the client is closed.
 void commit_init(struct commit *c, struct runtime *rt, const struct schema *s,
-                 struct conn *conn);
+                 struct pool *const *client);
 
 // commit_add queues a write.
 void commit_add(struct commit *c, struct write *w);

@@ -171,6 +171,7 @@ struct fetch *fetch_rows(struct conn *c, const struct schema *s,
     f->done = done;
     f->ctx = ctx;
     f->ordinal = ROW_NO_ORDINAL;
+    buf_reserve(&f->bytes, 1); // "" is a value: it needs an address
     bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
         memcpy(f->ids + bytes, ids[i].p, ids[i].len);

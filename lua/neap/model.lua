@@ -52,9 +52,9 @@ local function wrong_option(kind, name, value)
     return ("%s must be a %s, got a %s"):format(name, known[name], type(value))
   elseif name == "match" then
     if kind ~= "string" then return "match is for strings" end
-    if not pcall(string.find, "", value) then return ("match is no Lua pattern: %s"):format(value) end
+    if not pcall(string.find, "", value) then return "match is no Lua pattern: " .. value end
   elseif name == "default" and type(value) == "table" then
-    return "a table as default would be shared by the rows; give a function that returns one"
+    return "a default that is a table would be shared; give a function that returns one"
   end
 end
 
@@ -132,6 +132,9 @@ function Row:save()
   local model = model_of_row(self, "save")
   local old = shadow_of(model, self, "save")
   check_matches(model, self)
+  for name, value in pairs(self) do
+    if value == null then rawset(self, name, nil) end
+  end
   local shadow, _, is_merged = check(core.save(model.core, self, old))
   if shadow then
     shadows[self] = shadow
@@ -510,8 +513,7 @@ end
 
 -- has_stored_rows asks without minding the definition's generation.
 function Model:has_stored_rows()
-  for _ in self.redis:scan { match = core.keys(self.core).rows, count = 1000 } do return true end
-  return false
+  return self.redis:scan({ match = core.keys(self.core).rows, count = 1000 })() ~= nil
 end
 
 --- Model:drop(): deletes all rows and indexes, and the stored definition.
@@ -539,6 +541,9 @@ local function sorted_fields(name, fields)
     if type(field_name) ~= "string" or type(f) ~= "table" or not f.type then
       fail("model.definition", "model %s: field %s is not made by neap.field", name,
         tostring(field_name))
+    end
+    if field_name:find("%z") then
+      fail("model.definition", "model %s: field %s: a name is [a-z][a-z0-9_]*", name, field_name)
     end
     if f.wrong then
       fail("model.definition", "model %s: field %s: %s", name, field_name, f.wrong)
@@ -613,6 +618,9 @@ end
 function M.define(name, fields, options)
   if type(name) ~= "string" then error("bad argument #1 to 'define' (a name expected)", 2) end
   if type(fields) ~= "table" then error("bad argument #2 to 'define' (fields expected)", 2) end
+  if name:find("%z") then
+    fail("model.definition", "model '%s': a name is [a-z][a-z0-9_]*", name)
+  end
   options = options or {}
   for key in pairs(options) do
     if key ~= "redis" then

@@ -5,8 +5,8 @@
 --   local Thing = g:define("thing")        -- one of a few shapes
 --   g:write(Thing, mirror, 500)            -- creates, saves, deletes
 --   local q = g:query(Thing, mirror)       -- { conditions, order... }
---   local ordinals = random.ordinals(Thing, mirror)
---   assert.same(random.answer(q, mirror, ordinals), random.run(Thing, q):ids())
+--   local places = random.places(Thing, mirror)
+--   assert.same(random.answer(q, places), random.run(Thing, q):ids())
 local neap = require "neap"
 local model, field, null = neap.model, neap.field, neap.null
 local M = {}
@@ -289,38 +289,46 @@ local function matches(c, v)
   return false
 end
 
---- answer(q, mirror, ordinals): the ids that the query has to return.
-function M.answer(q, mirror, ordinals)
-  local ids = {}
-  for id, row in pairs(mirror.rows) do
-    local is_in = true
-    for _, c in ipairs(q.conditions) do is_in = is_in and matches(c, row[c.name]) end
-    if is_in then ids[#ids + 1] = id end
+--- places(model, mirror): the rows in the order in which Redis has them, as a
+-- list of { id, values }.
+function M.places(m, mirror)
+  local list = {}
+  for id, row in pairs(mirror.rows) do list[#list + 1] = { id = id, row = row } end
+  local ordinals = m.redis:pipeline(function(p)
+    for _, place in ipairs(list) do
+      p:call("HGET", ("{%s}:%s"):format(m.name, place.id), "_n")
+    end
+  end)
+  for i, place in ipairs(list) do place.ordinal = tonumber(ordinals[i]) end
+  table.sort(list, function(a, b) return a.ordinal < b.ordinal end)
+  return list
+end
+
+local function all_match(conditions, row)
+  for i = 1, #conditions do
+    if not matches(conditions[i], row[conditions[i].name]) then return false end
   end
-  table.sort(ids, function(a, b)
-    local x, y = mirror.rows[a][q.order], mirror.rows[b][q.order]
+  return true
+end
+
+--- answer(q, places): the ids that the query has to return.
+function M.answer(q, places)
+  local list = {}
+  for i = 1, #places do
+    if all_match(q.conditions, places[i].row) then list[#list + 1] = places[i] end
+  end
+  table.sort(list, function(a, b)
+    local x, y = a.row[q.order], b.row[q.order]
     if q.order and x ~= y then
       if x == nil or y == nil then return y == nil end
       if q.is_descending then return x > y end
       return x < y
     end
-    return ordinals[a] < ordinals[b]
+    return a.ordinal < b.ordinal
   end)
-  local part = {}
-  local skip = q.offset or 0
-  for i = skip + 1, math.min(#ids, skip + (q.limit or #ids)) do part[#part + 1] = ids[i] end
-  return part
-end
-
---- ordinals(model, mirror): where each row stands, as Redis has it.
-function M.ordinals(m, mirror)
-  local ids, map = {}, {}
-  for id in pairs(mirror.rows) do ids[#ids + 1] = id end
-  local list = m.redis:pipeline(function(p)
-    for _, id in ipairs(ids) do p:call("HGET", ("{%s}:%s"):format(m.name, id), "_n") end
-  end)
-  for i, id in ipairs(ids) do map[id] = tonumber(list[i]) end
-  return map
+  local ids, skip = {}, q.offset or 0
+  for i = skip + 1, math.min(#list, skip + (q.limit or #list)) do ids[#ids + 1] = list[i].id end
+  return ids
 end
 
 --- run(model, q): the query as a program would write it.
