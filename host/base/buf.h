@@ -22,10 +22,11 @@ struct buf {
 // buf_clear frees the bytes; the buffer is empty and usable afterwards.
 void buf_clear(struct buf *b);
 
-// buf_reserve makes room for n more bytes and returns where they go; the
+// buf_grow makes room for n more bytes and returns where they go; the
 // caller adds what it wrote to len.
 char *buf_grow(struct buf *b, size_t n);
 
+// buf_reserve is buf_grow where there is room already.
 static inline char *buf_reserve(struct buf *b, size_t n) {
     return b->cap - b->len >= n ? b->data + b->len : buf_grow(b, n);
 }
@@ -39,6 +40,7 @@ static inline void buf_add(struct buf *b, const void *bytes, size_t n) {
     b->len += n;
 }
 
+// buf_addc appends one byte.
 static inline void buf_addc(struct buf *b, char c) {
     *buf_reserve(b, 1) = c;
     b->len++;

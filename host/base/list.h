@@ -16,6 +16,7 @@ struct list {
 #define list_entry(node, type, member)                                         \
     ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
+// list_init makes an empty list, or a node that stands in none.
 static inline void list_init(struct list *l) {
     l->next = l->prev = l;
 }
@@ -25,6 +26,7 @@ static inline bool list_is_empty(const struct list *l) {
     return l->next == l;
 }
 
+// list_append puts a node at the end.
 static inline void list_append(struct list *head, struct list *node) {
     node->prev = head->prev;
     node->next = head;

@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 
+// pack_array begins an array of `count` elements; the others append one value.
 void pack_array(struct buf *b, uint32_t count);
 void pack_bytes(struct buf *b, const void *bytes, size_t len);
 void pack_str(struct buf *b, const char *s);

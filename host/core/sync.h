@@ -10,6 +10,7 @@ struct waitq {
     struct list tasks;
 };
 
+// waitq_init makes an empty queue.
 void waitq_init(struct waitq *q);
 
 // waitq_park lets the task wait in the queue.

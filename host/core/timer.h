@@ -27,11 +27,13 @@ struct timers {
     uint64_t armed_ns; // what uv is set to, 0 when it is stopped
 };
 
+// timers_init readies the timers of a loop.
 void timers_init(struct timers *ts, uv_loop_t *loop);
 
 // timers_close closes the uv handle and forgets every timer.
 void timers_close(struct timers *ts);
 
+// timer_init readies a timer; it does not run yet.
 static inline void timer_init(struct timer *t, void (*on_due)(struct timer *)) {
     *t = (struct timer){.on_due = on_due};
 }
@@ -45,6 +47,7 @@ void timer_start(struct timers *ts, struct timer *t, uint64_t due_ns);
 // timer_stop makes sure that on_due does not run; it may be called twice.
 void timer_stop(struct timers *ts, struct timer *t);
 
+// timer_is_active says that on_due is still to come.
 static inline bool timer_is_active(const struct timer *t) {
     return t->place != 0;
 }

@@ -54,6 +54,7 @@ void connection_write(struct http_connection *c);
 // connection_remote writes the peer's address.
 void connection_remote(struct http_connection *c, char *out, size_t size);
 
+// connection_of_link and _of_hold find the connection that a node stands for.
 struct http_connection *connection_of_link(struct list *link);
 struct http_connection *connection_of_hold(struct list *hold);
 

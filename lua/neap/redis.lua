@@ -134,6 +134,7 @@ function Client:call(name, ...)
   return check(core.call(self, name, ...))
 end
 
+--- redis:client(...): CLIENT, but for CLIENT REPLY, which would end the replies.
 function Client:client(...)
   return self:call("CLIENT", ...)
 end
@@ -167,6 +168,7 @@ function Pipeline:call(name, ...)
   return core.pipeline_call(self, name, ...)
 end
 
+--- p:client(...): as redis:client.
 function Pipeline:client(...)
   return self:call("CLIENT", ...)
 end
@@ -293,6 +295,7 @@ core.client_class.__index = Client
 core.client_class.__name = "redis client"
 core.pipeline_class.__index = Pipeline
 
+--- redis.open_clients: the clients that neap.redis has given out, by URL.
 M.open_clients = {}
 
 -- where the embedded server keeps its data: NEAP_DATA, or .neap beside the

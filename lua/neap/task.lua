@@ -413,11 +413,13 @@ function M.event()
   return setmetatable({ is_set = false, queue = core.waitq() }, Event)
 end
 
+--- event:set(): wakes all who wait; who comes later does not wait.
 function Event:set()
   self.is_set = true
   while self.queue:wake() do end
 end
 
+--- event:clear(): from now on wait waits again.
 function Event:clear()
   self.is_set = false
 end
