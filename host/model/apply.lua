@@ -335,7 +335,8 @@ local function apply(row)
   end
   if kind == CREATE then
     seen[id] = true
-    call("HSET", key, "_v", row[4], "_n", format("%d", n), unpack(row[5]))
+    local text = segment_number == 0 and offset_text or format("%d", n)
+    call("HSET", key, "_v", row[4], "_n", text, unpack(row[5]))
     enter_row(is_given and row[9] or integer_bytes(id))
   else
     call("HSET", key, "_v", row[4], unpack(row[5]))
