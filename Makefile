@@ -135,14 +135,19 @@ test: test-deps
 
 c-tests: $(TESTS)
 	@failed=; for t in $(TESTS); do \
-	  timeout 120 $$t || failed="$$failed $$t($$?)"; \
+	  timeout -k 5 120 $$t || failed="$$failed $$t($$?)"; \
 	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 specs: build
-	@timeout 600 $(BUILD)/neap spec/run.lua $(SPECS)
+	@timeout -k 5 400 $(BUILD)/neap spec/run.lua $(SPECS)
 
+# Leaks count too: what the host opened has to be closed at its end.
+sanitized: export UBSAN_OPTIONS ?= print_stacktrace=1
 sanitized:
-	@$(MAKE) --no-print-directory -k $(SANITIZED) c-tests specs
+	@$(MAKE) --no-print-directory $(SANITIZED) compiled
+	@status=0; for suite in c-tests specs; do \
+	  $(MAKE) --no-print-directory $(SANITIZED) $$suite || status=1; \
+	done; exit $$status
 
 clang:
 	@$(MAKE) --no-print-directory -k $(CLANG) compiled
@@ -160,9 +165,10 @@ format:
 	@clang-format -i $$(find host spec/c -name '*.[ch]')
 
 browser: build
-	@timeout 300 $(BUILD)/neap spec/run.lua $(or $(wildcard spec/browser/*_spec.lua),none_spec.lua)
+	@timeout -k 5 300 $(BUILD)/neap spec/run.lua $(or $(wildcard spec/browser/*_spec.lua),none_spec.lua)
 
 bench: build
+	@.ci/packages redis-tools wrk
 	@for f in $(wildcard spec/bench/*.lua); do $(BUILD)/neap $$f || exit; done
 
 deps:

@@ -1,6 +1,15 @@
+local neap = require "neap"
 local check = require "support.model_check"
 local random = require "support.model_random"
 local case = require "support.case" (it)
+local model, field, null = neap.model, neap.field, neap.null
+
+local function error_of(fn, ...)
+  local ok, err = pcall(fn, ...)
+  assert.is_false(ok, "a failure was expected")
+  assert.is_true(neap.is_error(err), tostring(err))
+  return err
+end
 
 describe("a random query", function()
   for shape = 1, random.shapes do
@@ -25,4 +34,251 @@ describe("a random query", function()
       end
     end)
   end
+end)
+
+describe("a query", function()
+  local Item
+  setup(function()
+    Item = model.define("item", {
+      id = field.integer { primary_key = true, auto = true },
+      group = field.enum { "a", "b", index = true },
+      tag = field.string { index = true },
+      size = field.integer { min = 0, max = 1000, index = true },
+      at = field.time { required = true, sort = true },
+      score = field.number { sort = true },
+      code = field.string { unique = true },
+      note = field.string(),
+    })
+  end)
+  before_each(function() Item:drop() end)
+  teardown(function() Item:drop() end)
+
+  -- fill stores n rows: id i has size i % 1000, at i % ties.
+  local function fill(n, ties)
+    local list = {}
+    for i = 1, n do
+      list[i] = { group = i % 2 == 0 and "a" or "b", tag = "t" .. i % 3, size = i % 1000,
+        at = i % (ties or n + 1), score = i % 5 ~= 0 and i or nil, code = "c" .. i }
+    end
+    return Item:create_many(list)
+  end
+
+  case("is refused, by name, when a condition or an order has no index", function()
+    for _, try in ipairs {
+      { "note", function() return Item:where { note = "x" } end },
+      { "note", function() return Item:where { note = null } end },
+      { "code", function() return Item:where { code = null } end },
+      { "at", function() return Item:where { at = null } end },
+      { "tag", function() return Item:where { tag = model.between(1, 2) } end },
+      { "tag", function() return Item:rows():order_by "tag" end },
+      { "code", function() return Item:rows():order_by "code" end },
+    } do
+      local err = error_of(try[2])
+      assert.is_truthy(err.code == "model.unindexed" or err.code == "model.invalid")
+      assert.is_truthy(err.message:find("model item.*" .. try[1]), err.message)
+    end
+  end)
+
+  case("is refused when it says nothing, or what cannot be meant", function()
+    for _, fn in ipairs {
+      function() return Item:where {} end,
+      function() return Item:where "tag" end,
+      function() return Item:where("tag", nil) end,
+      function() return Item:where { tag = { [1] = "a", [3] = "b" } } end,
+      function() return Item:where { tag = { x = "a" } } end,
+      function() return Item:where { size = "5" } end,
+      function() return Item:where { size = { 1, "x" } } end,
+      function() return Item:where { size = 0 / 0 } end,
+      function() return Item:where { size = model.between(0 / 0, 1) } end,
+      function() return Item:where { size = model.between("1", 2) } end,
+      function() return Item:where { group = "c" } end,
+      function() return Item:where { group = true } end,
+    } do
+      assert.equal("model.invalid", error_of(fn).code)
+    end
+    for _, n in ipairs { -1, 0.5, 0 / 0, "x" } do
+      assert.is_false(pcall(Item.rows(Item).limit, Item:rows(), n))
+      assert.is_false(pcall(Item.rows(Item).offset, Item:rows(), n))
+    end
+    assert.is_false(pcall(model.between))
+    assert.is_false(pcall(Item.rows(Item).order_by, Item:rows(), "at", "down"))
+  end)
+
+  case("takes limits and offsets of any size", function()
+    fill(20)
+    assert.equal(20, #Item:rows():limit(math.huge):all())
+    assert.equal(20, #Item:rows():limit(2 ^ 60):all())
+    assert.equal(15, #Item:rows():offset(5):limit(2 ^ 53):order_by("size", "desc"):all())
+    assert.same({}, Item:rows():offset(1e300):all())
+    assert.same({}, Item:rows():limit(0):all())
+    assert.is_nil(Item:rows():limit(0):first())
+    assert.is_nil(Item:rows():offset(20):first())
+    assert.equal(0, Item:rows():limit(0):count())
+    assert.equal(3, Item:rows():offset(17):count())
+    assert.is_false(Item:where({ size = 21 }):exists())
+    assert.is_true(Item:where({ size = 20 }):exists())
+  end)
+
+  case("never changes: each method gives another", function()
+    fill(30)
+    local base = Item:where { group = "a" }
+    local narrow = base:where("tag", "t0"):order_by("at", "desc"):limit(2):offset(1)
+    assert.same({ 24, 18 }, narrow:ids())
+    assert.equal(15, base:count())
+    assert.equal(2, base:ids()[1])
+    assert.same({ 24, 18 }, narrow:ids())
+    assert.same({ 30, 24 }, narrow:offset(0):ids())
+    local values = { 4, 6 }
+    local q = Item:where { size = values }
+    assert.same({ 4, 6 }, q:ids())
+    assert.same({ 4, 6 }, q:ids())
+  end)
+
+  case("gives all, first, count, ids, pluck and each of the same rows", function()
+    fill(700)
+    local q = Item:where { group = "a" }:order_by("score", "desc")
+    local ids = q:ids()
+    assert.equal(350, #ids)
+    assert.equal(698, ids[1])
+    assert.equal(700, ids[350]) -- nulls last, ties by ordinal
+    local n = 0
+    for row in q:each() do
+      n = n + 1
+      assert.equal(ids[n], row.id)
+    end
+    assert.equal(350, n)
+    local all = q:all()
+    assert.equal(350, #all)
+    assert.equal(ids[350], all[350].id)
+    assert.equal(698, q:first().id)
+    local scores = q:pluck "score"
+    assert.equal(698, scores[1])
+    assert.is_true(scores[350] == null)
+    for row in Item:where({ tag = "t1" }):each() do row:delete() end
+    assert.same({}, check(Item))
+    assert.equal(466, Item:rows():count())
+  end)
+
+  local orders = {
+    { "in the order of the rows", function() return Item:rows() end },
+    { "of a condition", function() return Item:where { group = { "a", "b" } } end },
+    { "along an ordered index, many with one value",
+      function() return Item:rows():order_by "at" end },
+    { "down an ordered index", function() return Item:rows():order_by("at", "desc") end },
+    { "along an ordered index, with a condition",
+      function() return Item:where({ group = { "a", "b" } }):order_by "at" end },
+    { "along an ordered index with nulls", function() return Item:rows():order_by "score" end },
+    { "by a packed column", function() return Item:rows():order_by("size", "desc") end },
+  }
+  for _, order in ipairs(orders) do
+    case("walked " .. order[1] .. " while others write returns each row that stayed once",
+      function()
+        local total, ties = 3000, 3
+        local rows = fill(total, ties)
+        local gone, seen, moved = {}, {}, {}
+        local n = 0
+        for row in order[2]():each() do
+          n = n + 1
+          assert.is_nil(seen[row.id], "twice")
+          assert.is_true(type(row.size) == "number" and (row.group == "a" or row.group == "b"))
+          seen[row.id] = true
+          if n % 100 == 1 then
+            -- in front of the walk and behind it
+            for _, id in ipairs { n, n + 1, total - n, total - n - 1, math.floor(total / 2) + n } do
+              if rows[id] and not gone[id] then
+                rows[id]:delete()
+                gone[id] = true
+              end
+            end
+            local id = (n * 7) % total + 1
+            if not gone[id] then
+              rows[id].at = 5000 + n
+              rows[id]:save()
+              moved[id] = true
+            end
+            Item:create { group = "a", at = 0, size = 5 }
+            Item:create { group = "b", at = 2, size = 7 }
+          end
+        end
+        local missed = {}
+        for id = 1, total do
+          if not gone[id] and not moved[id] and not seen[id] then missed[#missed + 1] = id end
+        end
+        assert.same({}, missed)
+      end)
+  end
+
+  case("does not return rows that stopped matching", function()
+    local rows = fill(600)
+    local n = 0
+    for row in Item:where({ group = "a" }):each() do
+      assert.equal("a", row.group)
+      n = n + 1
+      if n == 1 then
+        for i = 302, 600, 2 do rows[i].group = "b" end
+        for i = 302, 600, 2 do neap.spawn(rows[i].save, rows[i]) end
+        neap.sleep(0.05)
+      end
+    end
+    assert.is_true(n >= 150 and n < 300, n)
+  end)
+
+  case("walked twice at once, or by a task each, does not mix rows up", function()
+    fill(600)
+    local q = Item:where({ group = "a" }):order_by "at"
+    local first, second = q:each(), q:each()
+    for i = 1, 300 do
+      assert.equal(i * 2, first().id)
+      assert.equal(i * 2, second().id)
+    end
+    assert.is_nil(first())
+    assert.is_nil(second())
+    local sums = neap.map(function()
+      local sum = 0
+      for row in q:each() do sum = sum + row.id end
+      return sum
+    end, { 1, 2, 3 })
+    assert.same({ 90300, 90300, 90300 }, sums)
+  end)
+
+  case("whose iterator two tasks share says so, and goes on for the first", function()
+    fill(300)
+    local rows = Item:rows():each()
+    local one = neap.spawn(function() return rows() end)
+    local two = neap.spawn(function() return pcall(rows) end)
+    assert.is_table(one:join())
+    local ok, err = two:join()
+    assert.is_false(ok)
+    assert.equal("model.query", err.code)
+  end)
+
+  case("cancelled at any stage leaves the others alone", function()
+    fill(600)
+    local queries = {
+      function() return Item:rows():all() end,
+      function() return Item:where({ tag = "t1" }):order_by("at", "desc"):ids() end,
+      function() return Item:where({ code = { "c1", "c2" } }):all() end,
+      function() return Item:where({ id = { 1, 2, 3 } }):all() end,
+      function() return Item:rows():order_by "score":limit(5):all() end,
+      function() return Item:where({ size = model.between(3, 9) }):count() end,
+      function() return Item:rows():order_by("size"):ids() end,
+    }
+    for _, query in ipairs(queries) do
+      for turns = 0, 12 do
+        local task = neap.spawn(query)
+        for _ = 1, turns do neap.sleep(0) end
+        task:cancel()
+        task = nil -- luacheck: ignore
+        if turns % 4 == 0 then collectgarbage() end
+        assert.equal(3, Item:load(3).id)
+      end
+    end
+    assert.equal(600, #Item:rows():all())
+    local ok, err = pcall(neap.timeout, 0.0001, function()
+      for _ = 1, 1000 do Item:rows():all() end
+    end)
+    assert.is_false(ok)
+    assert.equal("timeout", err.code)
+    assert.equal(600, Item:rows():count())
+  end)
 end)

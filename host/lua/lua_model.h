@@ -1,5 +1,5 @@
-// lua_model: the binding of host/model: definitions, rows and writes here,
-// queries in lua_query.c.
+// lua_model: the binding of host/model: definitions and loads in lua_model.c,
+// writes in lua_write.c, queries in lua_query.c, rows as tables in lua_row.c.
 #ifndef NEAP_LUA_MODEL_H
 #define NEAP_LUA_MODEL_H
 
@@ -28,8 +28,10 @@ struct model {
 // on. // [-0, +1]
 int luaopen_neap_model(lua_State *L);
 
-// lua_query_open adds the query functions to the table on top. // [-0, +0]
+// lua_query_open and lua_write_open add their functions to the table on top.
+// // [-0, +0]
 void lua_query_open(lua_State *L);
+void lua_write_open(lua_State *L);
 
 // lua_model_check returns the model at that argument.
 struct model *lua_model_check(lua_State *L, int arg);
@@ -41,13 +43,5 @@ struct pool *lua_model_pool(lua_State *L, struct model *m);
 // lua_model_release was called as often.
 void lua_model_hold(lua_State *L, struct model *m, int index);
 void lua_model_release(struct model *m);
-
-// lua_model_encode appends the encoded value at index to bytes. v->p becomes
-// its offset + 1, or NULL for null. Returns what is wrong with it, or NULL.
-const char *lua_model_encode(lua_State *L, int index, const struct field *f,
-                             struct buf *bytes, struct value *v);
-
-// lua_model_push_row pushes the row as an object of the model. // [-0, +1]
-void lua_model_push_row(lua_State *L, struct model *m, const struct row *r);
 
 #endif

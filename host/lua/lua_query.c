@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "lua/lua_error.h"
-#include "lua/lua_model.h"
+#include "lua/lua_row.h"
 #include "model/exec.h"
 
 #define QUERY "neap.query"
@@ -71,7 +71,8 @@ static void read_values(lua_State *L, struct query *q, struct condition *c,
         struct buf b = {0};
         struct value v;
         lua_rawgeti(L, list, (int)i + 1);
-        const char *wrong = lua_model_encode(L, lua_gettop(L), &plain, &b, &v);
+        const char *wrong =
+            lua_row_encode_value(L, lua_gettop(L), &plain, &b, &v);
         if (!wrong && !v.p) {
             wrong = "a value is expected";
         }
@@ -231,7 +232,7 @@ static void push_rows(lua_State *L, struct box *b) {
     struct exec *e = b->exec;
     lua_createtable(L, (int)e->row_count, 0);
     for (uint32_t i = 0; i < e->row_count; i++) {
-        lua_model_push_row(L, b->m, e->rows[i]);
+        lua_row_push(L, b->m, e->rows[i]);
         lua_rawseti(L, -2, (int)i + 1);
         free(e->rows[i]);
         e->rows[i] = NULL;

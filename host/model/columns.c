@@ -35,9 +35,15 @@ static void ask_zset(struct columns *c, const struct plan_step *step) {
     if (cond->op == COND_RANGE) {
         char low[NUM_TEXT], high[NUM_TEXT];
         bool from = !isinf(cond->low), to = !isinf(cond->high);
-        resp_arg(out, from ? low : cond->low < 0 ? "-inf" : "+inf",
+        resp_arg(out,
+                 from            ? low
+                 : cond->low < 0 ? "-inf"
+                                 : "+inf",
                  from ? num_format(low, cond->low) : 4);
-        resp_arg(out, to ? high : cond->high < 0 ? "-inf" : "+inf",
+        resp_arg(out,
+                 to               ? high
+                 : cond->high < 0 ? "-inf"
+                                  : "+inf",
                  to ? num_format(high, cond->high) : 4);
     } else {
         struct value v = cond->values[step->value];

@@ -41,8 +41,8 @@ struct exec *exec_new(struct conn *conn, const struct query *q,
     e->to_skip = q->offset;
     e->left = q->limit;
     if (p.order == ORDER_WALK) {
-        e->walk = walk_new(conn, q->schema, (uint32_t)q->order,
-                           q->is_descending);
+        e->walk =
+            walk_new(conn, q->schema, (uint32_t)q->order, q->is_descending);
     }
     return e;
 }

@@ -30,7 +30,7 @@ struct exec {
     // ordinals that come next, and where their source stands
     struct buf ready; // of uint32_t
     size_t ready_at;
-    uint32_t scan; // ORDER_NONE: the next ordinal to look at
+    uint32_t scan;     // ORDER_NONE: the next ordinal to look at
     struct walk *walk; // ORDER_WALK
     uint64_t to_skip, left;
     // the window in hand

@@ -30,7 +30,7 @@ static int find_name(const struct fetch *f, const char *name, size_t len) {
     uint32_t from = f->field >= 0 ? (uint32_t)f->field + 1 : 0;
     for (uint32_t i = from; i < s->count; i++) {
         const char *have = s->fields[i].name;
-        if (strncmp(have, name, len) == 0 && have[len] == 0) {
+        if (strlen(have) == len && memcmp(have, name, len) == 0) {
             return (int)i;
         }
     }
@@ -155,8 +155,7 @@ struct fetch *fetch_rows(struct conn *c, const struct schema *s,
                          void (*done)(struct fetch *f, const char *code,
                                       const char *error),
                          void *ctx) {
-    struct fetch *f =
-        xcalloc(1, sizeof *f + s->count * sizeof(struct value));
+    struct fetch *f = xcalloc(1, sizeof *f + s->count * sizeof(struct value));
     struct buf key = {0};
     key_row_prefix(&key, s);
     size_t prefix = key.len, bytes = 0;

@@ -34,6 +34,7 @@ struct fetch *fetch_rows(struct conn *c, const struct schema *s,
                                       const char *error),
                          void *ctx);
 
+// fetch_ignore is the done of a fetch that nobody waits for.
 void fetch_ignore(struct fetch *f, const char *code, const char *error);
 
 #endif

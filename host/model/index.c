@@ -182,8 +182,7 @@ uint32_t index_uniques(const struct schema *s, const struct row *old,
 }
 
 static void pack_key(const struct schema *s, uint32_t field, bool has,
-                     void (*key)(struct buf *, const struct schema *,
-                                 uint32_t),
+                     void (*key)(struct buf *, const struct schema *, uint32_t),
                      struct buf *out) {
     struct buf b = {0};
     if (has) {
@@ -197,8 +196,8 @@ void index_keys(const struct schema *s, struct buf *out) {
     pack_array(out, s->count * KEYS_PER_FIELD);
     for (uint32_t i = 0; i < s->count; i++) {
         const struct field *f = &s->fields[i];
-        bool has_column = f->index == INDEX_BITMAP ||
-                          f->index == INDEX_SET || f->index == INDEX_PACKED;
+        bool has_column = f->index == INDEX_BITMAP || f->index == INDEX_SET ||
+                          f->index == INDEX_PACKED;
         pack_key(s, i, has_column, key_column_prefix, out);
         pack_key(s, i, f->has_zset, key_zset, out);
         pack_key(s, i, f->is_unique, key_unique, out);

@@ -28,14 +28,14 @@ enum index_op {
 // index; empty where it has none.
 void index_keys(const struct schema *s, struct buf *out);
 
-// index_diff packs (one array, or 0 for none) the commands that lead from old to new; NULL
-// stands for no row. Returns how many.
+// index_diff packs (one array, or 0 for none) the commands that lead from old
+// to new; NULL stands for no row. Returns how many.
 uint32_t index_diff(const struct schema *s, const struct row *old,
                     const struct row *new, struct buf *out);
 
-// index_uniques packs (one array, or 0 for none: key, value, key, value) the unique values
-// of new that old did not have; claimed gets the field of each. Returns how
-// many.
+// index_uniques packs (one array, or 0 for none: key, value, key, value) the
+// unique values of new that old did not have; claimed gets the field of each.
+// Returns how many.
 uint32_t index_uniques(const struct schema *s, const struct row *old,
                        const struct row *new, struct buf *out,
                        uint8_t claimed[SCHEMA_FIELDS]);

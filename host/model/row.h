@@ -41,6 +41,7 @@ struct value row_get(const struct row *r, uint32_t field);
 // row_next_version writes the version that follows r's.
 void row_next_version(const struct row *r, char out[ROW_VERSION]);
 
+// value_equals says that both are absent, or hold the same bytes.
 static inline bool value_equals(struct value a, struct value b) {
     return (a.p == NULL) == (b.p == NULL) && a.len == b.len &&
            (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);

@@ -27,7 +27,7 @@ int schema_type_find(const char *name) {
 int schema_find(const struct schema *s, const char *name, size_t len) {
     for (uint32_t i = 0; i < s->count; i++) {
         const char *have = s->fields[i].name;
-        if (strncmp(have, name, len) == 0 && have[len] == 0) {
+        if (strlen(have) == len && memcmp(have, name, len) == 0) {
             return (int)i;
         }
     }

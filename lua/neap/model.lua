@@ -82,7 +82,8 @@ end
 -- function called at create), min and max (of a number, or of a string's
 -- length in characters), match (a Lua pattern for the whole string), index,
 -- sort, unique, primary_key, auto (an integer primary key from a counter).
-for _, kind in ipairs { "string", "integer", "number", "boolean", "enum", "time", "uuid", "json" } do
+for _, kind in ipairs { "string", "integer", "number", "boolean", "enum",
+  "time", "uuid", "json" } do
   M.field[kind] = function(options) return new_field(kind, options) end
 end
 

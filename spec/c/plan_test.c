@@ -1,0 +1,268 @@
+// plan_test: how queries are answered, as text, and how rows are compared.
+#include <math.h>
+
+#include "model_fixture.h"
+
+#include "model/plan.h"
+
+static struct schema schema;
+
+static int set_up(void **state) {
+    (void)state;
+    person_schema(&schema);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    schema_clear(&schema);
+    return 0;
+}
+
+static struct value texts[] = {{"a", 1}, {"b", 1}, {"c", 1}};
+
+// in, between and null make conditions.
+static struct condition in(uint32_t field, uint32_t count) {
+    return (struct condition){field, COND_IN, texts, count, 0, 0};
+}
+
+static struct condition between(uint32_t field, double low, double high) {
+    return (struct condition){field, COND_RANGE, NULL, 0, low, high};
+}
+
+static struct condition null(uint32_t field) {
+    return (struct condition){field, COND_NULL, NULL, 0, 0, 0};
+}
+
+#define NOTHING_ELSE                                                           \
+    { .field = UINT32_MAX }
+
+struct expected {
+    struct condition conditions[3]; // ends with a field of UINT32_MAX
+    int order;
+    bool is_descending;
+    uint64_t limit, offset;
+    const char *text; // or what is wrong, after "!"
+};
+
+#define SEGMENTS "read, in one transaction, for each segment of 65,536 rows\n"
+#define CHECK    "fetch the rows, checking each condition again\n"
+
+static void assert_plan(const struct expected *e) {
+    struct query q = {.schema = &schema,
+                      .conditions =
+                          (struct condition *)(uintptr_t)e->conditions,
+                      .order = e->order,
+                      .is_descending = e->is_descending,
+                      .limit = e->limit,
+                      .offset = e->offset};
+    while (q.count < 3 && e->conditions[q.count].field != UINT32_MAX) {
+        q.count++;
+    }
+    struct plan p;
+    char error[200] = "";
+    if (plan_make(&q, &p, error, sizeof error) < 0) {
+        assert_int_equal(e->text[0], '!');
+        assert_non_null(strstr(error, e->text + 1));
+        return;
+    }
+    struct buf b = {0};
+    plan_explain(&q, &p, &b);
+    assert_string_equal(buf_cstr(&b), e->text);
+    plan_clear(&p);
+    buf_clear(&b);
+}
+
+static void plans_read_what_they_need(void **state) {
+    (void)state;
+    const struct condition end = NOTHING_ELSE;
+    const struct expected list[] = {
+        {{end}, -1, 0, NO_LIMIT, 0, SEGMENTS "  live rows\n" CHECK},
+        {{in(F_GENDER, 1), end},
+         -1,
+         0,
+         10,
+         5,
+         SEGMENTS "  live rows\n  and bitmap: gender = a\n"
+                  "skip 5\nstop after 10\n" CHECK},
+        {{in(F_GENDER, 2), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n  and bitmap: gender in 2 values\n" CHECK},
+        {{in(F_NAME, 3), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n"
+                  "  and bitmap or small set: name in 3 values\n" CHECK},
+        {{null(F_NAME), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n  and bitmap of null: name is null\n" CHECK},
+        {{null(F_AGE), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n  and packed column: age is null\n" CHECK},
+        {{between(F_AGE, 18, 22), in(F_GENDER, 1), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n  and packed column: age between 18 and 22\n"
+                  "  and bitmap: gender = a\n" CHECK},
+        {{between(F_AT, 1.5, INFINITY), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS
+         "  live rows\n  and ordered index: at between 1.5 and inf\n" CHECK},
+        {{end},
+         F_AT,
+         1,
+         20,
+         0,
+         "walk the ordered index: at descending\nstop after 20\n" CHECK},
+        {{end},
+         F_AGE,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n  and packed column of age, to order by\n"
+                  "sort by the packed column: age ascending\n" CHECK},
+        {{end},
+         F_SCORE,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n"
+                  "walk the ordered index: score ascending\n" CHECK},
+        {{in(F_GENDER, 1), end},
+         F_SCORE,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n  and bitmap: gender = a\n"
+                  "  and packed column of score, to order by\n"
+                  "sort by the packed column: score ascending\n" CHECK},
+        {{in(F_GENDER, 1), end},
+         F_AT,
+         0,
+         NO_LIMIT,
+         0,
+         SEGMENTS "  live rows\n  and bitmap: gender = a\n"
+                  "walk the ordered index: at ascending\n" CHECK},
+        {{in(F_ID, 2), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         "rows by primary key: id in 2 values\n" CHECK},
+        {{in(F_EMAIL, 1), in(F_NOTE, 1), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         "rows by unique index: email = a\n" CHECK},
+        {{in(F_EMAIL, 1), in(F_ID, 1), end},
+         F_AGE,
+         1,
+         NO_LIMIT,
+         0,
+         "rows by primary key: id = a\nsort the rows: age descending\n" CHECK},
+        {{in(F_GENDER, 0), end}, -1, 0, NO_LIMIT, 0, "nothing can match\n"},
+        {{in(F_ID, 0), end}, -1, 0, NO_LIMIT, 0, "nothing can match\n"},
+        {{end}, F_AT, 0, 0, 0, "nothing can match\n"},
+        {{in(F_NOTE, 1), end}, -1, 0, NO_LIMIT, 0, "!field note has no index"},
+        {{null(F_EMAIL), end}, -1, 0, NO_LIMIT, 0, "!field email has no index"},
+        {{between(F_NAME, 1, 2), end},
+         -1,
+         0,
+         NO_LIMIT,
+         0,
+         "!field name (string) has no ranges"},
+        {{end}, F_NAME, 0, NO_LIMIT, 0, "!field name cannot be ordered by"},
+        {{in(F_ID, 1), end},
+         F_NOTE,
+         0,
+         NO_LIMIT,
+         0,
+         "!field note cannot be ordered by"},
+    };
+    for (size_t i = 0; i < COUNT(list); i++) {
+        assert_plan(&list[i]);
+    }
+}
+
+static void rows_are_tested_on_each_condition(void **state) {
+    (void)state;
+    struct row *r = make_row(
+        F_COUNT, (const char *[]){"b", "20", "5", "", NULL, "a", NULL, NULL});
+    const struct {
+        struct condition c;
+        bool holds;
+    } list[] = {
+        {in(F_ID, 3), true},
+        {in(F_ID, 1), false},
+        {in(F_NAME, 1), true},
+        {in(F_NAME, 0), false},
+        {in(F_EMAIL, 3), false},
+        {in(F_GENDER, 3), false},
+        {null(F_GENDER), true},
+        {null(F_EMAIL), false},
+        {between(F_AGE, 20, 20), true},
+        {between(F_AGE, 20.5, 21), false},
+        {between(F_AGE, -INFINITY, INFINITY), true},
+        {between(F_SCORE, -INFINITY, INFINITY), false},
+        {between(F_AGE, 21, 19), false},
+    };
+    for (size_t i = 0; i < COUNT(list); i++) {
+        struct condition both[] = {list[i].c, between(F_AT, 5, 5)};
+        struct query q = {
+            .schema = &schema, .conditions = both, .count = 2, .order = -1};
+        assert_int_equal(query_matches(&q, r), list[i].holds);
+    }
+    free(r);
+}
+
+static void rows_are_compared_nulls_last_ties_by_ordinal(void **state) {
+    (void)state;
+    const char *texts_of[3][F_COUNT] = {{"a", "9"}, {"b", "10"}, {"c", NULL}};
+    struct row *rows[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        rows[i] = make_row(F_COUNT, texts_of[i % 3]);
+        rows[i]->ordinal = 10 - i;
+    }
+    struct query q = {.schema = &schema, .order = F_AGE};
+    for (int down = 0; down < 2; down++) {
+        q.is_descending = down;
+        int sign = down ? -1 : 1;
+        assert_true(query_compare(&q, rows[0], rows[1]) * sign < 0);
+        assert_true(query_compare(&q, rows[1], rows[0]) * sign > 0);
+        assert_true(query_compare(&q, rows[2], rows[0]) > 0);
+        assert_true(query_compare(&q, rows[1], rows[2]) < 0);
+        assert_true(query_compare(&q, rows[0], rows[3]) > 0);
+        assert_int_equal(query_compare(&q, rows[2], rows[2]), 0);
+    }
+    q.order = -1;
+    assert_true(query_compare(&q, rows[1], rows[0]) < 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        free(rows[i]);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plans_read_what_they_need),
+        cmocka_unit_test(rows_are_tested_on_each_condition),
+        cmocka_unit_test(rows_are_compared_nulls_last_ties_by_ordinal),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
