@@ -131,7 +131,7 @@ run: deps
 	@exec $(BUILD)/neap examples/pastebin.lua
 
 test: test-deps
-	@MAKE="$(MAKE) --no-print-directory $(JOBS)" BUILD=$(BUILD) sh spec/all.sh
+	@BUILD=$(BUILD) sh spec/all.sh $(MAKE) --no-print-directory $(JOBS)
 
 c-tests: $(TESTS)
 	@failed=; for t in $(TESTS); do \
@@ -154,9 +154,12 @@ clang:
 
 compiled: build $(TESTS)
 
+# Each version of clang-format has a layout of its own: Debian 12's counts.
 lint: build
 	@status=0; \
-	clang-format --dry-run -Werror $$(find host spec/c -name '*.[ch]') || status=1; \
+	if clang-format --version | grep -q 'version 14\.'; then \
+	  clang-format --dry-run -Werror $$(find host spec/c -name '*.[ch]') || status=1; \
+	else echo 'format: not checked, that takes clang-format 14'; fi; \
 	luacheck -q --no-color --codes $(wildcard lua models examples spec) || status=1; \
 	$(BUILD)/neap spec/lint.lua || status=1; \
 	exit $$status

@@ -1,7 +1,9 @@
 #!/bin/sh
 # all: every suite after the other, a line each; what a failed one printed is
-# shown. The last line is the sum: N passed, M failed. `make test` calls it,
-# with MAKE and BUILD set.
+# shown. The last line is the sum: N passed, M failed. `make test` calls it.
+#
+#   BUILD=build sh spec/all.sh make -j2
+make=$*
 passed=0
 failed=0
 mkdir -p "$BUILD/log"
@@ -11,16 +13,16 @@ sum() {
     sed -n "s/$1/\\1/p" "$log" | awk '{ n += $1 } END { print n + 0 }'
 }
 
-# suite NAME TARGET: makes the target and counts in its output what cmocka and
-# busted report, or counts the whole as one if it has no tests.
+# suite NAME TARGET [whole]: makes the target and counts in its output what
+# cmocka and busted report; `whole` has no tests of its own and counts as one.
 suite() {
     log=$BUILD/log/$2
     start=$(date +%s)
-    $MAKE WERROR=-Werror "$2" >"$log" 2>&1
+    $make WERROR=-Werror "$2" >"$log" 2>&1
     status=$?
-    ok=$(($(sum '^\[  PASSED  \] \([0-9]*\) test.*') +
+    ok=$(($(sum '^\[  PASSED  \] [a-z_]*:* *\([0-9]*\) test.*') +
           $(sum '^\([0-9]*\) success.* \/ [0-9]* fail.*')))
-    bad=$(($(sum '^\[  FAILED  \] [^:]*: \([0-9]*\) test.*') +
+    bad=$(($(sum '^\[  FAILED  \] [a-z_]*:* *\([0-9]*\) test.*') +
            $(sum '^[0-9]* success.* \/ \([0-9]*\) fail.*') +
            $(sum '^[0-9]* success.* \/ \([0-9]*\) error.*')))
     [ $status = 0 ] && [ $((ok + bad)) = 0 ] && [ -n "$3" ] && ok=1

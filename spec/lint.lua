@@ -77,7 +77,7 @@ end
 for _, path in ipairs(files("host spec/c", "*.[ch]")) do
   local lines = lines_of(path)
   check_first_line(path, lines, "// ")
-  if path:match("%.h$") then check_header(path, lines) end
+  if path:match("^host/.*%.h$") then check_header(path, lines) end
 end
 for _, path in ipairs(files("host lua models examples spec", "*.lua")) do
   local lines = lines_of(path)

@@ -11,12 +11,7 @@
 #include "model/index.h"
 #include "model/key.h"
 
-enum {
-    batch_rows = 256,
-    batch_split = 16,
-    batch_bytes = 512 * 1024,
-    most_in_flight = 2
-};
+enum { batch_rows = 256, batch_split = 16, batch_bytes = 512 * 1024 };
 static const uint64_t refresh_ms = 3600 * 1000;
 static const uint64_t give_up_ms = 15 * 1000;
 
@@ -26,6 +21,7 @@ extern const char apply_lua[], apply_lua_end[];
 
 struct batch {
     struct commit *commit;
+    uint64_t number;
     struct write *first; // NULL-terminated
     struct buf packed;
     struct buf reply;
@@ -139,6 +135,7 @@ static struct batch *next_batch(struct commit *c, uint32_t most) {
     b->commit = c;
     b->since_ms = uv_now(c->rt->loop);
     pack_head(c, &b->packed);
+    b->number = c->number;
     size_t at = pack_array32(&b->packed);
     struct write **last = &b->first;
     uint32_t n = 0;
@@ -159,8 +156,6 @@ static struct batch *next_batch(struct commit *c, uint32_t most) {
     return b;
 }
 
-// flush sends what is queued. Many writes with nothing under way are shared
-// out between two batches, so that one is applied while the other is answered.
 static void finish(struct write *w, enum write_code code, int field,
                    const char *error_code, const char *error) {
     w->done(w, code, field, error_code, error);
@@ -183,26 +178,29 @@ static void fail_queue(struct commit *c) {
     }
 }
 
+// flush sends what is queued. Many writes with nothing under way are shared
+// out between two batches, so that one is applied while the other is answered.
 static void flush(struct commit *c) {
     if (!*c->client) {
         fail_queue(c);
         return;
     }
-    while (c->first && c->in_flight < most_in_flight) {
+    while (c->first && !c->flying[(c->number + 1) % 2]) {
         uint32_t most = batch_rows;
-        if (c->in_flight == 0 && c->count >= batch_split) {
+        if (!c->flying[c->number % 2] && c->count >= batch_split) {
             uint32_t half = (c->count + 1) / 2;
             most = half < batch_rows ? half : batch_rows;
         }
-        c->in_flight++;
-        send_batch(next_batch(c, most), false);
+        struct batch *b = next_batch(c, most);
+        c->flying[b->number % 2] = b;
+        send_batch(b, false);
     }
 }
 
 // -- verdicts
 
 static void free_batch(struct batch *b) {
-    b->commit->in_flight--;
+    b->commit->flying[b->number % 2] = NULL;
     buf_clear(&b->packed);
     buf_clear(&b->reply);
     free(b);
@@ -531,17 +529,13 @@ void commit_add(struct commit *c, struct write *w) {
     *c->last = w;
     c->last = &w->next;
     c->count++;
-    if (c->in_flight < most_in_flight) {
-        runtime_defer(c->rt, &c->defer);
-    }
+    runtime_defer(c->rt, &c->defer);
 }
 
 void commit_init(struct commit *c, struct runtime *rt, const struct schema *s,
                  struct pool *const *client) {
-    *c = (struct commit){.rt = rt,
-                         .schema = s,
-                         .conn = (*client)->shared,
-                         .client = client};
+    *c = (struct commit){
+        .rt = rt, .schema = s, .conn = (*client)->shared, .client = client};
     c->last = &c->first;
     c->defer.fn = on_defer;
     uint64_t random = uv_hrtime();

@@ -47,7 +47,9 @@ struct commit {
     struct pool *const *client; // points to NULL once the client is closed
     struct write *first, **last;
     uint32_t count; // queued
-    uint32_t in_flight;
+    // the batches under way by the parity of their numbers: the journal keeps
+    // one verdict of each
+    struct batch *flying[2];
     uint64_t number; // of the last batch
     char host[17];   // names this host's journal
     char sha[41];    // of apply.lua, once the server told it

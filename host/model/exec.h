@@ -59,6 +59,7 @@ void exec_forget(struct exec *e, exec_fn done, void *ctx);
 // exec_is_busy says whether an operation is under way.
 bool exec_is_busy(const struct exec *e);
 
+// exec_open reads what the plan needs before rows can be handed out.
 void exec_open(struct exec *e, exec_fn done, void *ctx);
 
 // exec_next leaves up to `max` rows in rows[0..row_count).

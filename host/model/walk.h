@@ -44,6 +44,7 @@ struct walk {
     uint32_t seen_count;
 };
 
+// walk_new and walk_free make a walk and end it.
 struct walk *walk_new(struct conn *conn, const struct schema *s, uint32_t field,
                       bool is_descending);
 void walk_free(struct walk *w);

@@ -512,7 +512,7 @@ function Model:sync()
   return known_generation and "updated" or "created"
 end
 
--- has_stored_rows asks without minding the definition's generation.
+--- Model:has_stored_rows(): whether any row is stored, under whatever definition.
 function Model:has_stored_rows()
   return self.redis:scan({ match = core.keys(self.core).rows, count = 1000 })() ~= nil
 end

@@ -71,9 +71,9 @@ local count = measure.median(51, function() query:count() end)
 local all = measure.median(51, function() query:all() end)
 local first10 = measure.median(51, function() query:order_by("age"):limit(10):all() end)
 local walk10 = measure.median(51, function() User:rows():order_by("age"):limit(10):all() end)
-print(("three conditions, %d of %d rows: ids by ZINTER %.2f ms; count %.2f ms (%.1f times as fast), "
-  .. "rows %.2f ms (%.1f times)"):format(found, rows_wanted, zinter, count, zinter / count, all,
-  zinter / all))
+print(("three conditions, %d of %d rows: ids by ZINTER %.2f ms; count %.2f ms (%.1f times as "
+  .. "fast), rows %.2f ms (%.1f times)"):format(found, rows_wanted, zinter, count,
+  zinter / count, all, zinter / all))
 print(("ordered by age, first 10: of those %.2f ms, of all %.2f ms"):format(first10, walk10))
 User:drop()
 for _, name in ipairs { "bench:age", "bench:young", "bench:gender:male", "bench:gender:female" } do

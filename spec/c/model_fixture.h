@@ -17,6 +17,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
+// add_field appends a field without options.
 static inline struct field *add_field(struct schema *s, const char *name,
                                       enum field_type type) {
     struct field *f = &s->fields[s->count++];
@@ -25,6 +26,7 @@ static inline struct field *add_field(struct schema *s, const char *name,
     return f;
 }
 
+// begin_schema names a model and gives it its primary key, "id".
 static inline void begin_schema(struct schema *s, const char *name,
                                 enum field_type primary) {
     *s = (struct schema){.primary = 0};
@@ -32,6 +34,7 @@ static inline void begin_schema(struct schema *s, const char *name,
     add_field(s, "id", primary);
 }
 
+// add_choices gives an enum its two values.
 static inline void add_choices(struct field *f, const char *a, const char *b) {
     f->choices = xcalloc(3, sizeof f->choices[0]);
     f->choices[0] = xstrdup(a);
@@ -39,6 +42,7 @@ static inline void add_choices(struct field *f, const char *a, const char *b) {
     f->choice_count = 2;
 }
 
+// finish_schema fails the test if the definition is refused.
 static inline void finish_schema(struct schema *s) {
     char error[200] = "";
     if (schema_finish(s, error, sizeof error) < 0) {
@@ -49,6 +53,7 @@ static inline void finish_schema(struct schema *s) {
 // The model that most tests use: a field for each kind of index.
 enum { F_ID, F_AGE, F_AT, F_EMAIL, F_GENDER, F_NAME, F_NOTE, F_SCORE, F_COUNT };
 
+// person_schema fills in the model whose fields are named above.
 static inline void person_schema(struct schema *s) {
     begin_schema(s, "p", FIELD_STRING);
     struct field *age = add_field(s, "age", FIELD_INTEGER);
