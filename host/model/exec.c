@@ -1,16 +1,12 @@
 // exec: runs a planned query: columns, order, ids, rows.
 #include "model/exec.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/num.h"
-#include "model/index.h"
-#include "model/key.h"
 
-enum { walk_chunk = 1024, span_gap = 16 };
+enum { walk_chunk = 1024 };
 
 // -- life
 
@@ -70,9 +66,7 @@ void exec_release(struct exec *e) {
     if (e->walk) {
         walk_free(e->walk);
     }
-    buf_clear(&e->ids);
     free(e->ordinals);
-    free(e->id_values);
     free(e);
 }
 
@@ -89,19 +83,11 @@ static void begin(struct exec *e, exec_fn done, void *ctx) {
     e->references++;
     e->done = done;
     e->ctx = ctx;
-    e->code[0] = 0;
 }
 
 static void end(struct exec *e, const char *code, const char *error) {
     e->done(e, code, error);
     exec_release(e);
-}
-
-static void note_error(struct exec *e, const char *code, const char *text) {
-    if (!e->code[0]) {
-        snprintf(e->code, sizeof e->code, "%s", code);
-        snprintf(e->error, sizeof e->error, "%s", text);
-    }
 }
 
 // -- opening: columns
@@ -227,77 +213,19 @@ static void fetch_named(struct exec *e, const struct value *ids, uint32_t n) {
     fetch_rows(e->conn, e->query.schema, ids, n, on_named_rows, e);
 }
 
-// The reply of HMGET on a unique index: the ids, or nil.
-static void *holder_string(struct waiter *w, const redisReadTask *t,
-                           const char *s, size_t len) {
-    struct exec *e = w->ctx;
-    if (t->type == REDIS_REPLY_ERROR) {
-        char text[200];
-        snprintf(text, sizeof text, "%.*s", (int)len, s);
-        note_error(e, "model.damaged", text);
-    } else if (t->parent) {
-        struct value *v = &e->id_values[e->window++];
-        v->p = (const char *)(e->ids.len + 1);
-        v->len = len;
-        buf_add(&e->ids, s, len);
-    }
-    return e;
-}
-
-static void *any_array(struct waiter *w, const redisReadTask *t, size_t n) {
-    (void)t, (void)n;
-    return w->ctx;
-}
-
-static void *any_integer(struct waiter *w, const redisReadTask *t,
-                         long long v) {
-    (void)t, (void)v;
-    return w->ctx;
-}
-
-static void *any_nil(struct waiter *w, const redisReadTask *t) {
-    (void)t;
-    return w->ctx;
-}
-
-static void point_ids(struct exec *e) {
-    for (uint32_t i = 0; i < e->window; i++) {
-        if (e->id_values[i].p) {
-            e->id_values[i].p = e->ids.data + (size_t)e->id_values[i].p - 1;
-        }
-    }
-}
-
-static void holder_done(struct waiter *w) {
-    struct exec *e = w->ctx;
-    if (e->code[0]) {
-        end(e, e->code, e->error);
+static void on_holders(struct ids *ids, const char *code, const char *error) {
+    struct exec *e = ids->ctx;
+    if (code) {
+        end(e, code, error);
         return;
     }
-    point_ids(e);
-    fetch_named(e, e->id_values, e->window);
-}
-
-static void any_failed(struct waiter *w, const char *code, const char *text) {
-    end(w->ctx, code, text);
-}
-
-static const struct sink holder_sink = {holder_string, any_array,   any_integer,
-                                        any_nil,       holder_done, any_failed};
-
-static void ask_holders(struct exec *e) {
-    const struct condition *c = &e->query.conditions[e->plan.driver];
-    struct buf *out = conn_out(e->conn), key = {0};
-    key_unique(&key, e->query.schema, c->field);
-    resp_command(out, c->count + 2);
-    resp_arg_s(out, "HMGET");
-    resp_arg(out, key.data, key.len);
-    for (uint32_t i = 0; i < c->count; i++) {
-        resp_arg(out, c->values[i].p, c->values[i].len);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ids->count; i++) { // values that nobody holds
+        if (ids->values[i].p) {
+            ids->values[n++] = ids->values[i];
+        }
     }
-    buf_clear(&key);
-    e->id_values = xcalloc(c->count, sizeof e->id_values[0]);
-    conn_wait(e->conn, &holder_sink, e);
+    fetch_named(e, ids->values, n);
 }
 
 void exec_open(struct exec *e, exec_fn done, void *ctx) {
@@ -308,7 +236,10 @@ void exec_open(struct exec *e, exec_fn done, void *ctx) {
         c = &e->query.conditions[e->plan.driver];
         fetch_named(e, c->values, c->count);
         break;
-    case PLAN_UNIQUE: ask_holders(e); break;
+    case PLAN_UNIQUE:
+        ids_of_uniques(e->conn, e->query.schema,
+                       &e->query.conditions[e->plan.driver], on_holders, e);
+        break;
     case PLAN_COLUMNS:
         e->columns = columns_read(e->conn, &e->query, &e->plan, *e->segments,
                                   on_columns, e);
@@ -373,7 +304,7 @@ static void scan_bits(struct exec *e, uint64_t n) {
     }
 }
 
-static void read_ids(struct exec *e);
+static void read_window(struct exec *e);
 
 static void skip_offset(struct exec *e) {
     uint32_t n = ready_count(e);
@@ -412,148 +343,7 @@ static void gather(struct exec *e) {
             break;
         }
     }
-    read_ids(e);
-}
-
-// -- ids
-
-static void fetch_window(struct exec *e);
-
-static void add_id(struct exec *e, uint32_t i, const char *p, size_t len) {
-    e->id_values[i].p = (const char *)(e->ids.len + 1);
-    e->id_values[i].len = len;
-    buf_add(&e->ids, p, len);
-}
-
-static void add_uuid(struct exec *e, uint32_t i, const unsigned char *p) {
-    char text[36];
-    int at = 0;
-    for (int j = 0; j < 16; j++) {
-        if (j == 4 || j == 6 || j == 8 || j == 10) {
-            text[at++] = '-';
-        }
-        text[at++] = "0123456789abcdef"[p[j] >> 4];
-        text[at++] = "0123456789abcdef"[p[j] & 15];
-    }
-    add_id(e, i, text, sizeof text);
-}
-
-static void add_integer(struct exec *e, uint32_t i, const unsigned char *p) {
-    uint64_t v = 0;
-    for (int j = 0; j < 8; j++) {
-        v = v << 8 | p[j];
-    }
-    char text[24];
-    int n = snprintf(text, sizeof text, "%lld", (long long)(int64_t)v);
-    add_id(e, i, text, (size_t)n);
-}
-
-// span_end returns the end of the run of ordinals, from `first` on, that lie
-// so close that one read serves them.
-static uint32_t span_end(const struct exec *e, uint32_t first) {
-    uint32_t i = first + 1;
-    while (i < e->window && e->query.schema->id_width &&
-           e->ordinals[i] > e->ordinals[i - 1] &&
-           e->ordinals[i] - e->ordinals[i - 1] <= span_gap &&
-           e->ordinals[i] / SCHEMA_SEGMENT ==
-               e->ordinals[first] / SCHEMA_SEGMENT) {
-        i++;
-    }
-    return i;
-}
-
-static void *id_string(struct waiter *w, const redisReadTask *t, const char *s,
-                       size_t len) {
-    struct exec *e = w->ctx;
-    uint32_t first = w->wait;
-    int width = e->query.schema->id_width;
-    if (t->type == REDIS_REPLY_ERROR) {
-        char text[200];
-        snprintf(text, sizeof text, "%.*s", (int)len, s);
-        note_error(e, "model.damaged", text);
-    } else if (width == 0) {
-        add_id(e, first, s, len);
-    } else {
-        uint32_t last = span_end(e, first);
-        for (uint32_t i = first; i < last; i++) {
-            size_t at = (e->ordinals[i] - e->ordinals[first]) * (size_t)width;
-            const unsigned char *p = (const unsigned char *)s + at;
-            if (at + (size_t)width > len) {
-                break; // no id there: the row is skipped
-            }
-            if (width == 16) {
-                add_uuid(e, i, p);
-            } else {
-                add_integer(e, i, p);
-            }
-        }
-    }
-    return e;
-}
-
-static void id_done(struct waiter *w) {
-    struct exec *e = w->ctx;
-    if (--e->id_pending > 0) {
-        return;
-    }
-    if (e->code[0]) {
-        end(e, e->code, e->error);
-    } else {
-        point_ids(e);
-        fetch_window(e);
-    }
-}
-
-static void id_failed(struct waiter *w, const char *code, const char *text) {
-    note_error(w->ctx, code, text);
-    id_done(w);
-}
-
-static const struct sink id_sink = {id_string, any_array, any_integer,
-                                    any_nil,   id_done,   id_failed};
-
-static void ask_ids(struct exec *e, uint32_t first, uint32_t last) {
-    const struct schema *s = e->query.schema;
-    uint32_t from = e->ordinals[first] % SCHEMA_SEGMENT;
-    uint32_t to = e->ordinals[last - 1] % SCHEMA_SEGMENT;
-    uint32_t width = (uint32_t)s->id_width;
-    struct buf *out = conn_out(e->conn), key = {0};
-    key_ids_prefix(&key, s);
-    buf_addu(&key, e->ordinals[first] / SCHEMA_SEGMENT);
-    resp_command(out, width ? 4 : 3);
-    resp_arg_s(out, width ? "GETRANGE" : "HGET");
-    resp_arg(out, key.data, key.len);
-    resp_arg_u(out, width ? from * width : from);
-    if (width) {
-        resp_arg_u(out, (to + 1) * width - 1);
-    }
-    buf_clear(&key);
-    conn_wait(e->conn, &id_sink, e)->wait = first;
-    e->id_pending++;
-}
-
-static void read_ids(struct exec *e) {
-    uint32_t n = ready_count(e);
-    n = n < e->want ? n : e->want;
-    if (n == 0) {
-        end(e, NULL, NULL);
-        return;
-    }
-    free(e->ordinals);
-    free(e->id_values);
-    e->window = n;
-    e->ordinals = xmalloc(n * sizeof e->ordinals[0]);
-    memcpy(e->ordinals, e->ready.data + e->ready_at * sizeof(uint32_t),
-           n * sizeof e->ordinals[0]);
-    e->ready_at += n;
-    e->id_values = xcalloc(n, sizeof e->id_values[0]);
-    e->ids.len = 0;
-    e->id_pending = 0;
-    for (uint32_t i = 0; i < n;) {
-        uint32_t last = span_end(e, i);
-        ask_ids(e, i, last);
-        i = last;
-    }
+    read_window(e);
 }
 
 // -- rows
@@ -586,21 +376,41 @@ static void on_window(struct fetch *f, const char *code, const char *error) {
     end(e, NULL, NULL);
 }
 
-static void fetch_window(struct exec *e) {
+static void on_ids(struct ids *ids, const char *code, const char *error) {
+    struct exec *e = ids->ctx;
+    if (code) {
+        end(e, code, error);
+        return;
+    }
     uint32_t n = 0;
-    for (uint32_t i = 0; i < e->window; i++) { // drop those without an id
-        if (e->id_values[i].p) {
-            e->id_values[n] = e->id_values[i];
-            e->ordinals[n++] = e->ordinals[i];
+    for (uint32_t i = 0; i < ids->count; i++) { // drop those without an id
+        if (ids->values[i].p) {
+            ids->values[n] = ids->values[i];
+            e->ordinals[n++] = ids->ordinals[i];
         }
     }
-    e->window = n;
     if (n == 0) {
         gather(e);
         return;
     }
     e->fetch =
-        fetch_rows(e->conn, e->query.schema, e->id_values, n, on_window, e);
+        fetch_rows(e->conn, e->query.schema, ids->values, n, on_window, e);
+}
+
+// read_window goes on to the ids and rows of the ordinals that are ready.
+static void read_window(struct exec *e) {
+    uint32_t n = ready_count(e);
+    n = n < e->want ? n : e->want;
+    if (n == 0) {
+        end(e, NULL, NULL);
+        return;
+    }
+    free(e->ordinals);
+    e->ordinals = xmalloc(n * sizeof e->ordinals[0]);
+    memcpy(e->ordinals, e->ready.data + e->ready_at * sizeof(uint32_t),
+           n * sizeof e->ordinals[0]);
+    e->ready_at += n;
+    ids_of_ordinals(e->conn, e->query.schema, e->ordinals, n, on_ids, e);
 }
 
 // next_named hands out a window of the rows that exec_open fetched.

@@ -12,6 +12,7 @@
 #include "core/runtime.h"
 #include "model/columns.h"
 #include "model/fetch.h"
+#include "model/ids.h"
 #include "model/plan.h"
 #include "model/walk.h"
 
@@ -36,14 +37,10 @@ struct exec {
     // the window in hand
     uint32_t want;
     uint32_t *ordinals;
-    struct buf ids; // bytes of the ids, one after the other
-    struct value *id_values;
-    uint32_t window, id_pending;
     struct fetch *fetch;
     // the result: rows that match, in order; the callback may take them
     struct row **rows;
     uint32_t row_count, row_at;
-    char code[32], error[256];
 };
 
 // exec_new takes over the query (its conditions and values); NULL with the
