@@ -104,7 +104,7 @@ local function measure()
   local reference
   if benchmark() then
     local rates = {}
-    for i = 1, runs do rates[i] = benchmark() end
+    for _ = 1, runs do rates[#rates + 1] = benchmark() end
     reference = math.max(unpack(rates))
     print_row("redis-benchmark -c 1 -P 100", rates, reference)
   end

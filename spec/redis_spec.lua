@@ -508,7 +508,7 @@ describe("the redis client", function()
       end
       assert.equal(0, wrong)
       assert.equal(10000, answered + stopped)
-      assert.is_true(stopped > 1000 and answered > 1000)
+      assert.is_true(stopped > 0 and answered > 0)
       assert.equal("value1", redis:get "key1")
       assert.equal(0, redis:stats().pending)
     end)
