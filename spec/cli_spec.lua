@@ -206,6 +206,15 @@ describe("the command line", function()
     assert.matches("spawned at %(command line%):3", r.err)
   end)
 
+  case("ends although a task swallows its cancellation", function()
+    local r = process.neap { "-e", [[
+      local neap = require "neap"
+      neap.spawn(function() while true do pcall(neap.sleep, 0.01) end end)
+      neap.sleep(0)
+      neap.stop(3)]] }
+    assert.equal(3, r.status)
+  end)
+
   case("cancels tasks in order on SIGINT and SIGTERM", function()
     for signal, status in pairs { sigint = 130, sigterm = 143 } do
       local child = process.start(require("luv").exepath(), { "-e", [[

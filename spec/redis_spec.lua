@@ -368,11 +368,21 @@ describe("the redis client", function()
       assert.is_number(redis:pipeline(function(p) p:client "ID" end)[1])
     end)
 
+    case("WAIT, which would speak of one connection's writes", function()
+      assert.matches("WAIT is not available here", error_of(redis.wait, redis, 1, 10))
+      assert.matches("WAIT is not available here", error_of(redis.call, redis, "wait", 1, 10))
+    end)
+
+    case("arguments at the place where the caller stands", function()
+      local here = debug.getinfo(1, "l").currentline
+      local _, err = pcall(function() redis:set("k", nil) end)
+      assert.matches("redis_spec.lua:" .. here + 1 .. ": SET: argument #2 is nil", err, 1, true)
+    end)
+
     case("to let a pipeline block everybody", function()
       for _, fn in ipairs {
         function(p) p:blpop("l", 1) end,
         function(p) p:call("blpop", "l", 1) end,
-        function(p) p:wait(1, 100) end,
         function(p) p:xread("BLOCK", 100, "STREAMS", "s", "$") end,
         function(p) p:call("XREAD", "BLOCK", 100, "STREAMS", "s", "$") end,
       } do
@@ -396,7 +406,6 @@ describe("the redis client", function()
       assert.is_nil(redis:blpop("absent", 0.01))
       assert.is_nil(redis:brpoplpush("absent", "b", 0.01))
       assert.is_nil(redis:xread("BLOCK", 10, "STREAMS", "absent", "$"))
-      assert.equal(0, redis:wait(1, 10))
       assert.is_nil(redis:blmpop(0.01, 1, "absent", "LEFT"))
       assert.is_nil(redis:call("bzpopmin", "absent", 0.01))
     end)

@@ -1,7 +1,7 @@
 -- run: busted inside the host, so that specs can wait.
 --
 --   build/neap spec/run.lua [busted's options] [files]
-package.path = "./spec/?.lua;./lua/?.lua;" .. package.path
+package.path = "./spec/?.lua;" .. package.path
 local has_files = false
 for _, a in ipairs(arg) do has_files = has_files or a:match("_spec%.lua$") end
 if not has_files then

@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char metatable_key;
 
@@ -53,6 +54,24 @@ void lua_describe_error(lua_State *L, int index) {
             lua_pushstring(L, luaL_typename(L, index));
         }
     }
+}
+
+int lua_misuse(lua_State *L, const char *fmt, ...) {
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    lua_Debug ar;
+    int level = 1;
+    while (lua_getstack(L, level, &ar) && lua_getinfo(L, "S", &ar) &&
+           strncmp(ar.source, "=neap.", 6) == 0) {
+        level++;
+    }
+    luaL_where(L, level);
+    lua_pushstring(L, text);
+    lua_concat(L, 2);
+    return lua_error(L);
 }
 
 static int l_tostring(lua_State *L) {

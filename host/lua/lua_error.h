@@ -19,6 +19,11 @@ int lua_fail(lua_State *L, const char *code, const char *fmt, ...)
 // // [-0, +1]
 void lua_describe_error(lua_State *L, int index);
 
+// lua_misuse raises text, with the place in front where the user's code called:
+// frames of the host's own Lua are passed over. It never returns.
+int lua_misuse(lua_State *L, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
 // luaopen_neap_error pushes { is_error, new }. // [-0, +1]
 int luaopen_neap_error(lua_State *L);
 

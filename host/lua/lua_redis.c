@@ -113,7 +113,7 @@ static void add_command(lua_State *L, struct buf *b, const char *name,
         if (error) {
             b->len = start;
             buf_clear(&args);
-            luaL_error(L, "%s: argument #%d %s", name, i - first + 1, error);
+            lua_misuse(L, "%s: argument #%d %s", name, i - first + 1, error);
         }
     }
     if (has_tables) {

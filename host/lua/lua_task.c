@@ -50,7 +50,12 @@ static void push_handle(lua_State *L, struct task *t) {
 
 // spawn(fn, ...) -> task
 static int l_spawn(lua_State *L) {
-    luaL_checktype(L, 1, LUA_TFUNCTION);
+    if (!lua_isfunction(L, 1)) {
+        return lua_misuse(L,
+                          "bad argument #1 to 'spawn' (function expected, "
+                          "got %s)",
+                          luaL_typename(L, 1));
+    }
     struct runtime *rt = rt_of(L);
     push_handle(L, NULL);
     lua_insert(L, 1);

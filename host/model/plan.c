@@ -44,7 +44,14 @@ static int add_condition(const struct query *q, struct plan *p, int i,
                  q->schema->name, f->name, schema_type_name(f->type));
         return -1;
     }
-    if (f->index == INDEX_NONE || c->op == COND_NULL) {
+    if (f->index == INDEX_ZSET && c->op == COND_NULL) {
+        snprintf(error, size,
+                 "model %s: field %s: its ordered index does not hold the rows "
+                 "without a value",
+                 q->schema->name, f->name);
+        return -1;
+    }
+    if (f->index == INDEX_NONE) {
         return refuse(q, c->field, error, size);
     }
     if (f->index == INDEX_PACKED) {

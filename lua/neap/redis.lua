@@ -33,6 +33,8 @@ local refused = {
   SUNSUBSCRIBE = "it would take over the shared connection",
   MONITOR = "it would take over the shared connection",
   ["CLIENT REPLY"] = "the client relies on every reply",
+  WAIT = "it would speak of this connection's writes and hold up everybody's; "
+    .. "min-replicas-to-write in the server's configuration guards all writes",
   SYNC = "it is for replicas",
   PSYNC = "it is for replicas",
 }
@@ -53,7 +55,6 @@ end
 local blocking = {
   BLPOP = last, BRPOP = last, BRPOPLPUSH = last, BLMOVE = last, BZPOPMIN = last, BZPOPMAX = last,
   BLMPOP = first, BZMPOP = first, XREAD = block_option, XREADGROUP = block_option,
-  WAIT = function(_, ms) return (tonumber(ms) or 0) / 1000 end,
 }
 
 local function check(v, e)
