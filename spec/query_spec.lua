@@ -281,4 +281,13 @@ describe("a query", function()
     assert.equal("timeout", err.code)
     assert.equal(600, Item:rows():count())
   end)
+
+  case("gives lists that stay lists in JSON, also without a row", function()
+    local json = neap.json
+    local none = Item:where { code = "nobody" }
+    for _, list in ipairs { none:all(), none:ids(), none:pluck("code"), Item:load_many {},
+      neap.map(print, {}), neap.redis():lrange("absent", 0, -1) } do
+      assert.equal("[]", json.encode(list))
+    end
+  end)
 end)

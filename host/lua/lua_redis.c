@@ -17,6 +17,12 @@
 enum { depth_max = 4 };
 
 struct pool *lua_redis_check(lua_State *L, int arg) {
+    if (lua_type(L, arg) != LUA_TUSERDATA) {
+        lua_misuse(L,
+                   "a Redis client expected, got %s (a colon calls a "
+                   "command: redis:get \"key\")",
+                   luaL_typename(L, arg));
+    }
     struct pool **box = luaL_checkudata(L, arg, CLIENT);
     if (!*box) {
         lua_fail(L, "redis.closed", "the client is closed");

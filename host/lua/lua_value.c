@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "lua/lua_error.h"
+#include "lua/lua_json.h"
 
 struct decoder {
     lua_State *L;
@@ -120,7 +121,11 @@ static void *build_array(struct waiter *w, const redisReadTask *t,
     if (t->parent) {
         lua_settop(L, (int)(intptr_t)t->parent->obj + is_map_value);
     }
-    lua_createtable(L, is_map ? 0 : (int)room, is_map ? (int)room / 2 : 0);
+    if (count == 0 && !is_map) {
+        json_push_array(L, 0); // or JSON would take it for an object
+    } else {
+        lua_createtable(L, is_map ? 0 : (int)room, is_map ? (int)room / 2 : 0);
+    }
     int index = lua_gettop(L);
     if (t->parent) {
         lua_pushvalue(L, -1);

@@ -349,9 +349,10 @@ static void on_done(struct waiter *w) {
         c->is_unknown = !stored[0];
         if (stored[0] && strcmp(stored, c->query->schema->generation) != 0) {
             char text[200];
-            snprintf(text, sizeof text,
-                     "model %s is stored with another definition; sync it",
-                     c->query->schema->name);
+            snprintf(
+                text, sizeof text,
+                "model %s is stored with another definition; call its sync()",
+                c->query->schema->name);
             note_error(c, "model.schema_changed", text, strlen(text));
         }
     }

@@ -357,7 +357,7 @@ static void on_batch_code(struct batch *b, int64_t code) {
         install_schema(b);
     } else if (code == -2) {
         snprintf(text, sizeof text,
-                 "model %s is stored with another definition; sync it",
+                 "model %s is stored with another definition; call its sync()",
                  s->name);
         fail_batch(b, WRITE_SCHEMA_CHANGED, "model.schema_changed", text);
     } else {

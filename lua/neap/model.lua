@@ -14,7 +14,8 @@ local redis = require "neap.redis"
 local query = require "neap.query"
 local model_error = require "neap.model_error"
 local errors = require "neap.core.error"
-local null = require("neap.core.json").null
+local json = require "neap.core.json"
+local null, array = json.null, json.array
 local now = require("neap.core.util").now
 local FAIL = task.FAIL
 local check, fail, invalid = model_error.check, model_error.fail, model_error.invalid
@@ -158,6 +159,7 @@ end
 
 -- prepare copies the attributes, with defaults where they are nil.
 local function prepare(model, attributes)
+  if not model.core then error("a model expected: a colon calls its methods, User:create {}", 3) end
   if type(attributes) ~= "table" then
     error(("model %s: a table of attributes expected, got %s"):format(model.name,
       type(attributes)), 3)
@@ -197,7 +199,7 @@ function Model:create_many(list)
   if type(list) ~= "table" then error("bad argument #1 to 'create_many' (list expected)", 2) end
   local rows = {}
   for i = 1, #list do rows[i] = prepare(self, list[i]) end
-  if #rows == 0 then return {} end
+  if #rows == 0 then return array {} end
   local stored, failures = check(core.create_many(self.core, rows))
   if failures then
     local n, first = 0, nil
@@ -216,6 +218,7 @@ end
 
 --- Model:load(id): the row, or nil.
 function Model:load(id)
+  if not self.core then error("a model expected: a colon calls its methods, User:load(id)", 2) end
   local row, err = core.load(self.core, id)
   if row == FAIL then error(err, 0) end
   return row
@@ -224,7 +227,7 @@ end
 --- Model:load_many { id, ... }: the rows by place, false where there is none.
 function Model:load_many(ids)
   if type(ids) ~= "table" then error("bad argument #1 to 'load_many' (list expected)", 2) end
-  if #ids == 0 then return {} end
+  if #ids == 0 then return array {} end
   return (check(core.load_many(self.core, ids)))
 end
 

@@ -2,7 +2,8 @@
 -- is read before the rows, or their number, are asked for.
 local core = require "neap.core.model"
 local model_error = require "neap.model_error"
-local null = require("neap.core.json").null
+local json = require "neap.core.json"
+local null, array = json.null, json.array
 local check, fail, invalid = model_error.check, model_error.fail, model_error.invalid
 local M = {}
 
@@ -152,11 +153,11 @@ end
 function Query:all()
   local list, n = {}, 0
   for rows in each_window(self) do
-    if n == 0 and #rows < window then return rows end
+    if n == 0 and #rows < window then return array(rows) end
     for i = 1, #rows do list[n + i] = rows[i] end
     n = n + #rows
   end
-  return list
+  return array(list)
 end
 
 --- query:first(): the first row, or nil.
@@ -199,7 +200,7 @@ function Query:pluck(name)
     local value = row[name]
     list[#list + 1] = value == nil and null or value
   end
-  return list
+  return array(list)
 end
 
 --- query:explain(): the plan, as text.

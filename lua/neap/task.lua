@@ -3,6 +3,7 @@
 local core = require "neap.core.task"
 local errors = require "neap.core.error"
 local monotonic = require("neap.core.util").monotonic
+local array = require("neap.core.json").array -- an empty list stays one in JSON
 local FAIL = core.FAIL
 local M = {}
 
@@ -81,7 +82,7 @@ function M.all(list)
   check_list(list, 1, "all")
   local n = #list
   for i = 1, n do check_function(list[i], 1, "all") end
-  if n == 0 then return {} end
+  if n == 0 then return array {} end
   return check(core.group(false, list, nil, n, n))
 end
 
@@ -105,7 +106,7 @@ function M.map(fn, list, options)
   if type(limit) ~= "number" or limit < 1 and n > 0 then
     error("bad argument #3 to 'map' (concurrency: a number from 1 expected)", 2)
   end
-  if n == 0 then return {} end
+  if n == 0 then return array {} end
   return check(core.group(false, fn, list, n, math.min(limit, n)))
 end
 
