@@ -328,6 +328,19 @@ describe("a key that is of another type", function()
   end)
 end)
 
+describe("the end of the process", function()
+  case("comes in order with many writes under way and queued", function()
+    local r = require("support.process").neap({ "-e", [[
+      local neap = require "neap"
+      local field = neap.field
+      local Thing = neap.model.define("thing", { id = field.integer { primary_key = true } })
+      for i = 1, 3000 do neap.spawn(Thing.create, Thing, { id = i }) end
+      neap.sleep(0)
+      neap.stop(3)]] }, { env = { NEAP_REDIS = "memory" } })
+    assert.equal(3, r.status, r.err)
+  end)
+end)
+
 describe("a client that is closed", function()
   case("fails what was queued, each write once", function()
     local server = servers.start()

@@ -37,6 +37,43 @@ local function answering(reply)
   end
 end
 
+describe("a slice longer than the timeout", function()
+  local server, client
+  before_each(function()
+    server = servers.start()
+    client = neap.redis(server.url .. "?timeout=0.1")
+    client:ping()
+  end)
+  after_each(function()
+    client:close()
+    server:stop()
+  end)
+
+  local function hold_the_loop()
+    local start = neap.monotonic()
+    while neap.monotonic() - start < 0.3 do end -- luacheck: ignore
+  end
+
+  case("does not shorten the time of a call behind it", function()
+    hold_the_loop()
+    assert.equal("late", client:eval([[ -- answers after 50 ms
+      local function now()
+        local t = redis.call("TIME")
+        return t[1] * 1000000 + t[2]
+      end
+      local start = now()
+      while now() - start < 50000 do end
+      return "late"]], 0))
+  end)
+
+  case("does not lose a reply that came meanwhile", function()
+    local t = neap.spawn(client.ping, client)
+    neap.sleep(0)
+    hold_the_loop()
+    assert.equal("PONG", t:join())
+  end)
+end)
+
 describe("a reply", function()
   local replies = {
     { "+OK\r\n", "OK" },

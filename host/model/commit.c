@@ -216,7 +216,11 @@ static void fail_batch(struct batch *b, enum write_code code,
         finish(w, code, -1, error_code, error);
         w = next;
     }
-    flush(c);
+    if (strcmp(error_code, "redis.closed") == 0) {
+        fail_queue(c); // the connection is on its way out: nothing can be sent
+    } else {
+        flush(c);
+    }
 }
 
 // read_row makes a row of HGETALL's reply inside a verdict.
