@@ -27,7 +27,7 @@ CFLAGS  ?= -O2 -g
 WERROR  ?=
 SPECS   ?=
 VERSION := 0.1.0
-LIBS    := luajit libuv hiredis
+LIBS    := luajit libuv hiredis openssl
 
 FLAGS := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes $(WERROR) \
          -fno-omit-frame-pointer -Ihost -D_GNU_SOURCE \
@@ -44,10 +44,10 @@ CLI   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard host/cli/*.c))
 TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard spec/c/*_test.c))
 
 BUILD_PACKAGES := gcc libc6-dev pkg-config libluajit-5.1-dev libuv1-dev \
-                  lua-luv-dev libhiredis-dev
+                  lua-luv-dev libhiredis-dev libssl-dev
 RUN_PACKAGES   := redis-server
 TEST_PACKAGES  := clang clang-format lua-check lua-busted libcmocka-dev \
-                  redis-tools chromium chromium-driver curl procps
+                  redis-tools openssl chromium chromium-driver curl procps
 
 # Both rebuild in full, in folders of their own.
 SANITIZED = BUILD=$(BUILD)/sanitized CFLAGS="-O1 -g $(SAN)" LDFLAGS="$(SAN)"

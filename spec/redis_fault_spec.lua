@@ -161,8 +161,8 @@ describe("a reply", function()
           for _ = 1, depth do v = v[1] end
           assert.equal(7, v)
         else
-          assert.is_true(depth > 6)
-          assert.equal("redis.protocol", v.code)
+          assert.is_true(depth > 8)
+          assert.equal("redis.too_deep", v.code)
         end
         assert.is_string(client:get "k")
       end)
@@ -242,10 +242,49 @@ describe("a reply", function()
         end
         return "+" .. command[2] .. "\r\n"
       end), function(client)
-        assert.equal("redis.unknown_outcome", code_of(client.get, client, "k"))
+        assert.equal("redis.unknown_outcome", code_of(client.incr, client, "k"))
         assert.equal("next", client:get "next")
       end)
     end
+  end)
+
+  case("cut off in the middle is asked for again by a call that only reads", function()
+    for _, part in ipairs { "", "$100\r\nabc", "*3\r\n$1\r\na\r\n", "+O" } do
+      local seen = {}
+      with_fake(answering(function(command, conn, n)
+        seen[#seen + 1] = command[1]
+        if n == 1 then
+          conn:write(part)
+          neap.sleep(0.002)
+          return "close"
+        end
+        return "+" .. command[2] .. "\r\n"
+      end), function(client)
+        assert.equal("k", client:get "k")
+        assert.equal("call", client:call("get", "call"))
+        assert.equal(1, client:stats().retries)
+      end)
+      assert.same({ "GET", "GET", "GET" }, seen)
+    end
+  end)
+
+  case("that never comes, time and again, is not asked for without end", function()
+    local asked = 0
+    with_fake(answering(function() asked = asked + 1 return "close" end), function(client)
+      local err = error_of(client.get, client, "k")
+      assert.equal("redis.unknown_outcome", err.code)
+      assert.equal("sent", err.phase)
+      assert.equal("GET", err.command)
+      assert.matches("redis://127.0.0.1:", err.address, 1, true)
+      assert.equal(4, asked)
+      asked = 0
+      assert.equal("redis.unknown_outcome", client:pipeline(function(p) p:get "k" end)[1].code)
+      assert.equal(4, asked)
+      asked = 0
+      assert.equal("redis.unknown_outcome",
+        client:pipeline(function(p) p:get "k" p:incr "k" end)[1].code)
+      assert.equal(1, asked)
+    end)
   end)
 
   case("that comes after its call timed out is given to nobody", function()

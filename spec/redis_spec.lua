@@ -125,8 +125,9 @@ describe("the redis client", function()
       redis:xadd("s", "1-1", "f", "v", "g", "w")
       redis:xadd("s", "1-2", "f", "x")
       assert.same({ { "1-1", { "f", "v", "g", "w" } }, { "1-2", { "f", "x" } } },
-        redis:xrange("s", "-", "+"))
-      assert.same({ { "s", { { "1-2", { "f", "x" } } } } }, redis:xread("STREAMS", "s", "1-1"))
+        redis:call("XRANGE", "s", "-", "+"))
+      assert.same({ { "s", { { "1-2", { "f", "x" } } } } },
+        redis:call("XREAD", "STREAMS", "s", "1-1"))
     end)
 
     case("of hgetall are a table, by call the list that Redis sends", function()
@@ -207,7 +208,10 @@ describe("the redis client", function()
     case("cannot be used after it was executed", function()
       local kept
       redis:pipeline(function(p) kept = p p:set("k", "1") end)
-      kept:set("k", "2")
+      for _, fn in ipairs { function() kept:set("k", "2") end, function() kept:get "k" end,
+        function() kept:call("SET", "k", "2") end, function() kept:hgetall "k" end } do
+        assert.matches("the pipeline was sent already", error_of(fn))
+      end
       assert.equal("1", redis:get "k")
     end)
   end)
@@ -340,9 +344,10 @@ describe("the redis client", function()
       "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR", "SYNC", "PSYNC" } do
       case(name .. ", however it is called", function()
         local lower = name:lower()
+        local is_method = ({ MULTI = true, WATCH = true, SUBSCRIBE = true, PSUBSCRIBE = true })[name]
         for _, fn in ipairs {
-          name ~= "MULTI" and function() redis[lower](redis, "x") end
-            or function() redis:call("Multi") end,
+          not is_method and function() redis[lower](redis, "x") end
+            or function() redis:call(name) end,
           function() redis:call(name, "x") end,
           function() redis:call(lower, "x") end,
           function() redis:pipeline(function(p) p[lower](p, "x") end) end,
@@ -389,7 +394,7 @@ describe("the redis client", function()
         assert.matches("would block the pipeline", error_of(redis.pipeline, redis, fn))
       end
       redis:xadd("s", "1-1", "f", "v")
-      assert.equal(1, #redis:pipeline(function(p) p:xread("STREAMS", "s", "0") end)[1])
+      assert.equal(1, #redis:pipeline(function(p) p:xread("STREAMS", "s", "0") end)[1].s)
     end)
   end)
 
@@ -616,7 +621,7 @@ describe("a client by URL", function()
       if bad ~= "" then assert.equal("redis.url", code_of(neap.redis, bad)) end
     end
     assert.has_error(function() neap.redis(1) end)
-    assert.has_error(function() neap.redis {} end)
+    assert.has_error(function() neap.redis(true) end)
   end)
 
   case("closed with calls under way fails them, and all later ones", function()

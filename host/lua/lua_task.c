@@ -319,7 +319,19 @@ static int l_waitq_gc(lua_State *L) {
     return 0;
 }
 
+// site() -> where the running task was spawned, "file.lua:12"
+static int l_site(lua_State *L) {
+    struct task *t = rt_of(L)->current;
+    char site[256] = "";
+    if (t) {
+        task_spawn_site(t, site, sizeof site);
+    }
+    lua_pushstring(L, site);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {{"join", l_join},
+                                     {"site", l_site},
                                      {"sleep", l_sleep},
                                      {"linger", l_linger},
                                      {"unpark", l_unpark},

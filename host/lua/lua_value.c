@@ -11,6 +11,9 @@
 #include "lua/lua_error.h"
 #include "lua/lua_json.h"
 
+// What a double holds exactly.
+static const long long integer_max = 1LL << 53;
+
 struct decoder {
     lua_State *L;
     struct runtime *rt;
@@ -94,7 +97,13 @@ static void *build_string(struct waiter *w, const redisReadTask *t,
 static void *build_integer(struct waiter *w, const redisReadTask *t,
                            long long v) {
     lua_State *L = start(w, t);
-    lua_pushnumber(L, (double)v);
+    if (v > integer_max || v < -integer_max) { // a double would round it
+        char digits[24];
+        int len = snprintf(digits, sizeof digits, "%lld", v);
+        lua_pushlstring(L, digits, (size_t)len);
+    } else {
+        lua_pushnumber(L, (double)v);
+    }
     return place(w, t, L);
 }
 
@@ -140,16 +149,62 @@ static void *build_array(struct waiter *w, const redisReadTask *t,
 
 // -- one task, one reply
 
+// complete adds to the error on top of L how far its command had come, and
+// where. // [-0, +0]
+static void complete(lua_State *L, struct waiter *w, const char *phase) {
+    char address[256];
+    lua_pushstring(L, phase);
+    lua_setfield(L, -2, "phase");
+    lua_pushstring(L, conn_address(w->conn, address, sizeof address));
+    lua_setfield(L, -2, "address");
+}
+
+static const char *phase_name(const struct waiter *w) {
+    return w->phase == PHASE_SENT ? "sent" : "queued";
+}
+
+// What a call cost, for those who trace calls or look for slow ones.
+struct cost {
+    uint64_t start_ns, bytes_out, bytes_in;
+};
+
+// wake_with ends the wait with the value, or error object, on top of the
+// task's stack, and with nil and the call's cost if it is to be reported.
+static void wake_with(struct task *t, uint32_t wait, bool is_error,
+                      struct conn *c, const struct cost *cost) {
+    uint64_t took = c->active_ns - cost->start_ns;
+    bool is_told = (int64_t)took >= 0 && took >= c->options->slow_ns;
+    lua_State *L = t->L;
+    if (!is_told) {
+        if (is_error) {
+            task_wake_error(t, wait);
+        } else {
+            task_wake(t, wait, 1);
+        }
+        return;
+    }
+    if (is_error) {
+        lua_pushlightuserdata(L, (void *)&task_fail_key);
+        lua_insert(L, -2);
+    } else {
+        lua_pushboolean(L, true); // no error, but something to be told
+    }
+    lua_pushnumber(L, (double)took / 1e9);
+    lua_pushnumber(L, (double)cost->bytes_out);
+    lua_pushnumber(L, (double)cost->bytes_in);
+    task_wake(t, wait, 5);
+}
+
 static void wake(struct waiter *w) {
     struct task *t = w->ctx;
     lua_State *L = value_decoder(w->conn);
     lua_settop(L, 1); // nested tables were left above
-    lua_xmove(L, t->L, 1);
     if (w->is_error) {
-        task_wake_error(t, w->wait);
-    } else {
-        task_wake(t, w->wait, 1);
+        complete(L, w, "reply");
     }
+    lua_xmove(L, t->L, 1);
+    struct cost cost = {w->start_ns, w->end, w->conn->reply_size};
+    wake_with(t, w->wait, w->is_error, w->conn, &cost);
 }
 
 static void *build_top_string(struct waiter *w, const redisReadTask *t,
@@ -163,6 +218,7 @@ static void *build_top_string(struct waiter *w, const redisReadTask *t,
 static void wake_failed(struct waiter *w, const char *code, const char *text) {
     struct task *t = w->ctx;
     lua_push_error(t->L, code, "%s", text);
+    complete(t->L, w, phase_name(w));
     task_wake_error(t, w->wait);
 }
 
@@ -191,41 +247,54 @@ static bool discard_loan(struct task *t, void *ctx) {
 
 void value_wait_loan(struct conn *c, struct task *t, double seconds) {
     t->wait_place = conn_place(c);
+    conn_limit(c, seconds);
     struct waiter *w = conn_wait(c, &value_sink, t);
-    w->due_ms =
-        seconds > 0 ? uv_hrtime() / 1000000 + (uint64_t)(seconds * 1000) : 0;
     w->wait = task_park(t, discard_loan, c);
 }
 
 // -- one task, several replies
 
+// A batch collects the replies of several commands, one slot each; an error
+// stays in its slot.
+struct value_batch {
+    struct task *task;
+    struct conn *conn;
+    uint32_t wait;
+    uint32_t count, queued, pending; // commands, MULTI and EXEC too
+    int results;                     // registry reference of the list
+    bool is_transaction;             // EXEC's reply is the result
+    bool is_error;
+    struct cost cost;
+    char error[256]; // the first error before EXEC
+};
+
 static void end_batch(struct value_batch *b) {
     struct task *t = b->task;
-    struct runtime *rt = t->rt;
-    lua_rawgeti(t->L, LUA_REGISTRYINDEX, b->results);
-    luaL_unref(rt->L, LUA_REGISTRYINDEX, b->results);
-    uint32_t wait = b->wait;
-    bool is_transaction = b->is_transaction, is_error = b->is_error;
-    if (is_transaction) { // EXEC's reply: a list, or an error object
-        lua_rawgeti(t->L, -1, 1);
-        lua_remove(t->L, -2);
-        if (is_error && b->error[0]) { // EXECABORT says less than its cause
-            lua_pushstring(t->L, b->error);
-            lua_setfield(t->L, -2, "message");
+    lua_State *L = t->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
+    luaL_unref(t->rt->L, LUA_REGISTRYINDEX, b->results);
+    if (b->is_transaction) { // EXEC's reply: a list, or an error object
+        lua_rawgeti(L, -1, 1);
+        lua_remove(L, -2);
+        if (b->is_error && b->error[0]) { // EXECABORT says less than its cause
+            lua_pushstring(L, b->error);
+            lua_setfield(L, -2, "message");
         }
     }
+    bool is_error = b->is_transaction && b->is_error;
+    wake_with(t, b->wait, is_error, b->conn, &b->cost);
     free(b);
-    if (is_transaction && is_error) {
-        task_wake_error(t, wait);
-    } else {
-        task_wake(t, wait, 1);
-    }
 }
 
 static void keep(struct waiter *w) {
     struct value_batch *b = w->ctx;
     lua_State *L = value_decoder(w->conn);
     lua_settop(L, 1);
+    b->cost.bytes_out += w->end;
+    b->cost.bytes_in += w->conn->reply_size;
+    if (w->is_error) {
+        complete(L, w, "reply");
+    }
     if (w->wait) { // its slot; 0 is MULTI or a QUEUED
         b->is_error = b->is_error || w->is_error;
         lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
@@ -253,6 +322,7 @@ static void keep_failed(struct waiter *w, const char *code, const char *text) {
         lua_settop(L, 0);
         lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
         lua_push_error(L, code, "%s", text);
+        complete(L, w, phase_name(w));
         lua_rawseti(L, -2, (int)w->wait);
     }
     if (--b->pending == 0) {
@@ -271,24 +341,29 @@ static bool forget_batch(struct task *t, void *ctx) {
     return true;
 }
 
-void value_wait_batch(struct conn *c, struct task *t, uint32_t count,
-                      const uint16_t *shapes, const uint64_t *ends,
-                      bool is_transaction) {
+struct value_batch *value_batch_begin(struct conn *c, struct task *t,
+                                      uint32_t count, bool is_transaction) {
     struct value_batch *b = xcalloc(1, sizeof *b);
     lua_State *L = c->rt->L;
     lua_createtable(L, is_transaction ? 1 : (int)count, 0);
     b->results = luaL_ref(L, LUA_REGISTRYINDEX);
     b->task = t;
     b->conn = c;
-    b->pending = b->count = count;
-    t->wait_place = conn_place(c);
+    b->pending = b->count = count + (is_transaction ? 2 : 0);
     b->is_transaction = is_transaction;
-    for (uint32_t i = 0; i < count; i++) {
-        struct waiter *w = conn_wait(c, &batch_sink, b);
-        bool is_last = i + 1 == count;
-        w->shape = shapes[i];
-        w->end = ends[i];
-        w->wait = is_transaction ? is_last : i + 1;
-    }
-    b->wait = task_park(t, forget_batch, b);
+    b->cost.start_ns = uv_hrtime();
+    t->wait_place = conn_place(c);
+    return b;
+}
+
+void value_batch_wait(struct value_batch *b, uint16_t shape) {
+    struct waiter *w = conn_wait(b->conn, &batch_sink, b);
+    b->queued++;
+    w->shape = shape;
+    w->wait = b->is_transaction ? b->queued == b->count : b->queued;
+    w->is_joined = b->is_transaction && b->queued > 1;
+}
+
+void value_batch_park(struct value_batch *b) {
+    b->wait = task_park(b->task, forget_batch, b);
 }

@@ -24,25 +24,21 @@ void value_wait(struct conn *c, struct task *t, enum value_shape shape);
 // the connection is closed, since its server goes on waiting.
 void value_wait_loan(struct conn *c, struct task *t, double seconds);
 
-// A batch collects the replies of several commands, one slot each; an error
-// stays in its slot.
-struct value_batch {
-    struct task *task;
-    uint32_t wait;
-    uint32_t count, pending;
-    int results;         // registry reference of the list
-    bool is_transaction; // the last reply is EXEC's: it is the result
-    bool is_error;
-    char error[256]; // the first error before EXEC
-    struct conn *conn;
-};
+// A batch is a task that waits for the replies of several commands. They come
+// in a list, one slot each; an error stays in its slot.
+struct value_batch;
 
-// value_wait_batch queues the task for the `count` commands just appended;
-// shapes says what each is made into. With is_transaction the commands are
-// MULTI, what is wanted, EXEC.
-void value_wait_batch(struct conn *c, struct task *t, uint32_t count,
-                      const uint16_t *shapes, const uint64_t *ends,
-                      bool is_transaction);
+// value_batch_begin begins one of so many commands. With is_transaction, MULTI
+// is to be queued first and EXEC last, which are not counted, and the reply
+// of EXEC is the result.
+struct value_batch *value_batch_begin(struct conn *c, struct task *t,
+                                      uint32_t count, bool is_transaction);
+
+// value_batch_wait queues the batch for the command just appended.
+void value_batch_wait(struct value_batch *b, uint16_t shape);
+
+// value_batch_park parks the task; the last reply wakes it.
+void value_batch_park(struct value_batch *b);
 
 // value_sink builds a Lua value and wakes the task that waits for it.
 extern const struct sink value_sink;

@@ -6,13 +6,14 @@
 #include <string.h>
 
 #include "base/mem.h"
-
-enum { queue_max = 1000000 };
-static const size_t bytes_max = 256u << 20;
+#include "redis/sentinel.h"
 
 // A turn's commands leave in one write, but a busy turn's first ones do not
 // wait for its last: the server works on them meanwhile.
 static const size_t early_bytes = 2000;
+// So many unsent bytes are enough: who comes then waits.
+static const size_t choke_bytes = 1 << 20;
+static const uint32_t pending_max = 4000000;
 static const double backoff_first = 0.05, backoff_most = 2;
 
 static void open_link(struct conn *c);
@@ -21,7 +22,10 @@ static void flush(struct conn *c);
 
 struct waiter *conn_current_waiter(struct conn *c) {
     if (c->state == CONN_GREETING) {
-        return &c->greeting;
+        return &c->greeting.waiter;
+    }
+    if (c->kind == CONN_PUSH) {
+        return &c->push;
     }
     return &c->ring[c->head & (c->cap - 1)];
 }
@@ -31,11 +35,34 @@ static uint64_t now_ms(void) {
     return uv_hrtime() / 1000000;
 }
 
+static struct waiter *waiter_at(struct conn *c, uint32_t n) {
+    return &c->ring[(c->head + n) & (c->cap - 1)];
+}
+
+static uint64_t timeout_ms(const struct conn *c) {
+    return (uint64_t)(c->options->timeout * 1000);
+}
+
 // set_timer: while connected the socket keeps the loop alive, not the timer.
 static void set_timer(struct conn *c, double seconds) {
     timer_stop(&c->rt->timers, &c->timer);
-    c->timer.is_background = c->state == CONN_READY;
+    c->timer.is_background =
+        c->state == CONN_READY || (c->kind == CONN_PUSH && !c->is_work);
     timer_start(&c->rt->timers, &c->timer, timer_after(seconds));
+}
+
+const char *conn_address(const struct conn *c, char *out, size_t size) {
+    link_describe(c->options, out, size);
+    const char *address = c->link ? link_address(c->link) : "";
+    size_t len = strlen(out);
+    if (c->options->sentinel && *address) {
+        snprintf(out + len, size - len, " (%s)", address);
+    }
+    return out;
+}
+
+uint64_t conn_sent(const struct conn *c) {
+    return c->out_base;
 }
 
 // -- closing
@@ -50,24 +77,36 @@ static void drop_link(struct conn *c) {
 
 // keep_loop_alive: a connection counts as work only while someone waits.
 static void keep_loop_alive(struct conn *c) {
-    if (!c->link || !c->link->has_handle) {
-        return;
-    }
-    if (conn_pending(c) || c->state != CONN_READY) {
-        uv_ref(&c->link->handle);
-    } else {
-        uv_unref(&c->link->handle);
+    if (c->link) {
+        link_keep_alive(c->link, conn_pending(c) || c->is_work ||
+                                     (c->state != CONN_READY &&
+                                      c->kind != CONN_PUSH));
     }
 }
 
 // fail_waiters fails the first n of the queue. They leave the queue before
 // they are told, so that what they do cannot disturb it.
-static void fail_waiters(struct conn *c, uint32_t n, const char *code,
-                         const char *text) {
+static void fail_waiters(struct conn *c, uint32_t n, enum waiter_phase phase,
+                         const char *code, const char *text) {
     while (n-- > 0) {
         struct waiter w = c->ring[c->head++ & (c->cap - 1)];
         c->settled = w.end;
+        w.phase = (uint8_t)phase;
         w.sink->failed(&w, code, text);
+    }
+}
+
+static void tell(struct conn *c, void (*what)(struct conn *c)) {
+    if (what) {
+        what(c);
+    }
+}
+
+// unchoke lets those who wait for room come again.
+static void unchoke(struct conn *c) {
+    if (c->is_choked) {
+        c->is_choked = false;
+        tell(c, c->owner->drained);
     }
 }
 
@@ -77,10 +116,16 @@ static void settle_all(struct conn *c, const char *code, const char *text) {
     c->state = CONN_IDLE;
     c->out_base += c->out.len;
     c->out.len = 0;
-    fail_waiters(c, conn_pending(c), code, text);
-    if (c->is_pooled) {
-        c->on_lost(c);
+    fail_waiters(c, conn_pending(c), PHASE_QUEUED, code, text);
+    unchoke(c);
+    if (c->is_wanted) { // somebody may mend it
+        c->state = CONN_BACKOFF;
+        set_timer(c, backoff_most);
     }
+    if (c->owner->refused) {
+        c->owner->refused(c, code, text);
+    }
+    tell(c, c->owner->lost);
 }
 
 void conn_close(struct conn *c, const char *code, const char *text) {
@@ -88,15 +133,20 @@ void conn_close(struct conn *c, const char *code, const char *text) {
         return;
     }
     drop_link(c);
+    if (c->is_gone) {
+        *c->is_gone = true;
+    }
+    enum waiter_phase phase =
+        c->state == CONN_READY ? PHASE_SENT : PHASE_QUEUED;
     c->state = CONN_CLOSED;
     runtime_undefer(c->rt, &c->flush);
-    fail_waiters(c, conn_pending(c), code, text);
+    fail_waiters(c, conn_pending(c), phase, code, text);
+    unchoke(c);
     if (c->decoder) {
         c->free_decoder(c->decoder);
     }
-    redisReaderFree(c->reader);
+    reader_clear(&c->reader);
     buf_clear(&c->out);
-    buf_clear(&c->sending);
     list_remove(&c->place);
     free(c->ring);
     free(c);
@@ -104,57 +154,31 @@ void conn_close(struct conn *c, const char *code, const char *text) {
 
 // -- writing
 
-static void on_written(uv_write_t *req, int status) {
-    struct link *l = req->data;
-    l->is_writing = false;
-    struct conn *c = l->conn;
-    if (!c) {
-        return;
-    }
-    if (status < 0) {
-        lose(c, "redis.unknown_outcome", uv_strerror(status));
-        return;
-    }
-    c->sending.len = 0;
-    flush(c);
-}
-
-// try_send writes what is queued; what the socket doesn't take is left to uv.
-// Returns a negative error of uv's, and has done nothing then.
+// try_send writes what is queued; what the socket doesn't take the link keeps.
+// Returns a negative error of uv's.
 static int try_send(struct conn *c) {
-    if (c->state != CONN_READY || c->link->is_writing || c->out.len == 0) {
+    if (c->state != CONN_READY || c->out.len == 0 ||
+        link_is_sending(c->link)) {
         return 0;
     }
-    uv_buf_t b = uv_buf_init(c->out.data, (unsigned)c->out.len);
-    int n = uv_try_write(&c->link->stream, &b, 1);
-    if (n < 0 && n != UV_EAGAIN) {
-        return n;
-    }
-    size_t sent = n > 0 ? (size_t)n : 0;
-    if (sent == c->out.len) {
-        c->out_base += c->out.len;
-        c->out.len = 0;
-        if (c->out.cap > (1 << 20)) {
-            buf_clear(&c->out);
-        }
-        return 0;
-    }
-    struct buf empty = c->sending;
-    c->sending = c->out;
-    c->sending_base = c->out_base;
-    c->out_base += c->out.len;
-    c->out = empty;
-    struct link *l = c->link;
-    l->is_writing = true;
-    l->write.data = l;
-    b = uv_buf_init(c->sending.data + sent, (unsigned)(c->sending.len - sent));
-    return uv_write(&l->write, &l->stream, &b, 1, on_written);
+    uint64_t end = c->out_base + c->out.len;
+    c->sent_base = c->out_base;
+    int r = link_send(c->link, &c->out);
+    c->out_base = end - c->out.len;
+    return r;
 }
 
 static void flush(struct conn *c) {
-    int r = try_send(c);
+    int r = c->send_error ? c->send_error : try_send(c);
     if (r < 0) {
         lose(c, "redis.unknown_outcome", uv_strerror(r));
+    }
+}
+
+static void on_written(struct conn *c) {
+    flush(c);
+    if (c->out.len < choke_bytes / 2) {
+        unchoke(c);
     }
 }
 
@@ -164,45 +188,94 @@ static void on_flush(struct defer *d) {
     flush(c);
 }
 
+bool conn_is_choked(struct conn *c) {
+    bool is = c->state == CONN_READY && c->out.len > choke_bytes &&
+              link_is_sending(c->link);
+    c->is_choked = c->is_choked || is;
+    return is;
+}
+
+bool conn_is_full(const struct conn *c) {
+    if (c->state == CONN_READY) {
+        return conn_pending(c) >= pending_max;
+    }
+    return conn_pending(c) >= c->options->queue_max ||
+           c->out.len >= c->options->queue_bytes;
+}
+
 // -- the queue
 
 static void grow_ring(struct conn *c) {
     uint32_t cap = c->cap * 2, n = conn_pending(c);
     struct waiter *ring = xmalloc(cap * sizeof ring[0]);
     for (uint32_t i = 0; i < n; i++) {
-        ring[(c->head + i) & (cap - 1)] = c->ring[(c->head + i) & (c->cap - 1)];
+        ring[(c->head + i) & (cap - 1)] = *waiter_at(c, i);
     }
     free(c->ring);
     c->ring = ring;
     c->cap = cap;
 }
 
-struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
-    if (conn_pending(c) == c->cap) {
-        grow_ring(c);
-    }
-    struct waiter *w = &c->ring[c->tail++ & (c->cap - 1)];
-    *w = (struct waiter){.sink = sink,
-                         .conn = c,
-                         .ctx = ctx,
-                         .end = c->out_base + c->out.len,
-                         .due_ms =
-                             now_ms() + (uint64_t)(c->options->timeout * 1000)};
-    if (conn_pending(c) == 1) {
-        keep_loop_alive(c);
-    }
-    if (c->state == CONN_READY && !timer_is_active(&c->timer)) {
-        set_timer(c, c->options->timeout);
-    }
+// send_soon: what was appended leaves when the turn ends, or opens a link.
+static void send_soon(struct conn *c) {
     if (c->state == CONN_READY) {
-        if (c->out.len >= early_bytes) {
-            try_send(c); // an error shows again when the turn ends
+        if (c->out.len >= early_bytes && !c->send_error) {
+            c->send_error = try_send(c); // dealt with when the turn ends
         }
         runtime_defer(c->rt, &c->flush);
     } else if (c->state == CONN_IDLE) {
         open_link(c);
     }
+}
+
+struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
+    if (conn_pending(c) == c->cap) {
+        grow_ring(c);
+    }
+    uint64_t now = uv_hrtime();
+    bool is_ready = c->state == CONN_READY;
+    uint64_t limit = is_ready ? c->limit_ms : timeout_ms(c);
+    struct waiter *w = &c->ring[c->tail++ & (c->cap - 1)];
+    *w = (struct waiter){.sink = sink,
+                         .conn = c,
+                         .ctx = ctx,
+                         .end = c->out_base + c->out.len,
+                         .start_ns = now,
+                         .due_ms = limit ? now / 1000000 + limit : 0};
+    if (conn_pending(c) == 1) {
+        keep_loop_alive(c);
+    }
+    if (is_ready && limit && !timer_is_active(&c->timer)) {
+        set_timer(c, (double)limit / 1000);
+    }
+    send_soon(c);
     return w;
+}
+
+void conn_push(struct conn *c) {
+    send_soon(c);
+}
+
+void conn_limit(struct conn *c, double seconds) {
+    c->limit_ms = (uint64_t)(seconds * 1000);
+    if (c->state == CONN_READY) {
+        timer_stop(&c->rt->timers, &c->timer);
+    }
+}
+
+void conn_want(struct conn *c, bool is_wanted, bool is_work) {
+    c->is_wanted = is_wanted;
+    c->is_work = is_work;
+    if (timer_is_active(&c->timer) && c->state != CONN_READY) {
+        uint64_t due_ns = c->timer.due_ns;
+        timer_stop(&c->rt->timers, &c->timer);
+        c->timer.is_background = !is_work;
+        timer_start(&c->rt->timers, &c->timer, due_ns);
+    }
+    if (is_wanted && c->state == CONN_IDLE) {
+        open_link(c);
+    }
+    keep_loop_alive(c);
 }
 
 void conn_forget(struct conn *c, uint32_t place, uint32_t count) {
@@ -215,223 +288,162 @@ void conn_forget(struct conn *c, uint32_t place, uint32_t count) {
     }
 }
 
-bool conn_is_full(const struct conn *c) {
-    return conn_pending(c) >= queue_max || c->out.len >= bytes_max;
-}
-
 // -- reading
 
 static void on_greeted(struct conn *c);
 
-static void take_reply(struct conn *c) {
+// take_reply gives the reply just decoded to the one whom it belongs to. One
+// that is too deep counts as a failure of his.
+static void take_reply(struct conn *c, bool is_too_deep) {
+    uint64_t taken = reader_taken(&c->reader);
+    c->reply_size = taken - c->taken;
+    c->taken = taken;
     if (c->state == CONN_GREETING) {
-        if (--c->greetings_left == 0) {
+        if (greeting_is_over(&c->greeting)) {
             on_greeted(c);
         }
         return;
     }
+    if (c->kind == CONN_PUSH) {
+        if (!is_too_deep) {
+            c->push.sink->done(&c->push);
+        }
+        return;
+    }
     struct waiter w = c->ring[c->head++ & (c->cap - 1)];
+    uint64_t begin = c->settled;
     c->settled = w.end;
-    w.sink->done(&w);
+    w.end -= begin; // what the sink may want to know is the command's size
+    if (is_too_deep) {
+        w.phase = PHASE_SENT;
+        w.sink->failed(&w, "redis.too_deep",
+                       "the reply nests deeper than 8 levels");
+    } else {
+        w.sink->done(&w);
+    }
 }
 
-static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *b) {
-    (void)hint;
-    struct link *l = h->data;
-    struct runtime *rt = l->rt; // consumed within the callback
-    *b = uv_buf_init(rt->read_buffer, sizeof rt->read_buffer);
-}
-
-static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b) {
-    struct link *l = s->data;
-    struct conn *c = l->conn;
-    if (!c || n == 0) {
-        return;
-    }
-    if (n < 0) {
-        const char *why = n == UV_EOF ? "the server closed the connection"
-                                      : uv_strerror((int)n);
-        lose(c, "redis.unknown_outcome", why);
-        return;
-    }
-    c->active_ms = now_ms();
-    redisReaderFeed(c->reader, b->base, (size_t)n);
-    void *reply = NULL;
-    while (l->conn) {
-        if (c->state == CONN_READY && conn_pending(c) == 0) {
-            if (c->reader->len > c->reader->pos) {
+static void on_received(struct conn *c, const char *bytes, size_t len) {
+    struct link *l = c->link;
+    bool is_gone = false; // what a reply leads to may close the connection
+    c->is_gone = &is_gone;
+    c->active_ns = uv_hrtime();
+    c->received += len;
+    c->is_doubtful = false;
+    reader_feed(&c->reader, bytes, len);
+    while (!is_gone && c->link == l) {
+        if (c->state == CONN_READY && c->kind != CONN_PUSH &&
+            conn_pending(c) == 0) {
+            if (reader_left(&c->reader)) {
                 lose(c, "redis.protocol", "a reply that nobody asked for");
+                return;
             }
             break;
         }
-        if (redisReaderGetReply(c->reader, &reply) != REDIS_OK) {
-            lose(c, "redis.protocol", c->reader->errstr);
+        enum reader_result got = reader_next(&c->reader);
+        if (got == READER_ERROR) {
+            lose(c, "redis.protocol", c->reader.error);
             return;
         }
-        if (!reply) {
+        if (got == READER_MORE) {
             break;
         }
-        reply = NULL;
-        take_reply(c);
+        take_reply(c, got == READER_TOO_DEEP);
     }
-    if (l->conn && conn_pending(c) == 0 && c->state == CONN_READY) {
+    if (is_gone) {
+        return;
+    }
+    c->is_gone = NULL;
+    if (c->link == l && conn_pending(c) == 0 && c->state == CONN_READY) {
         keep_loop_alive(c);
-        if (c->on_idle) {
-            c->on_idle(c);
-        }
-    }
-}
-
-// -- greeting: what has to be said before anything else
-
-static void *greeting_string(struct waiter *w, const redisReadTask *t,
-                             const char *s, size_t len) {
-    struct conn *c = w->conn;
-    if (t->type == REDIS_REPLY_ERROR && !c->greeting_error[0]) {
-        snprintf(c->greeting_error, sizeof c->greeting_error, "%.*s", (int)len,
-                 s);
-    }
-    return c;
-}
-
-static void *greeting_array(struct waiter *w, const redisReadTask *t,
-                            size_t n) {
-    (void)t, (void)n;
-    return w->conn;
-}
-
-static void *greeting_integer(struct waiter *w, const redisReadTask *t,
-                              long long v) {
-    (void)t, (void)v;
-    return w->conn;
-}
-
-static void *greeting_nil(struct waiter *w, const redisReadTask *t) {
-    (void)t;
-    return w->conn;
-}
-
-static const struct sink greeting_sink = {
-    .string = greeting_string,
-    .array = greeting_array,
-    .integer = greeting_integer,
-    .nil = greeting_nil,
-};
-
-static void become_ready(struct conn *c) {
-    c->state = CONN_READY;
-    c->attempts = 0;
-    timer_stop(&c->rt->timers, &c->timer);
-    uint64_t due = now_ms() + (uint64_t)(c->options->timeout * 1000);
-    for (uint32_t i = c->head; i != c->tail; i++) {
-        struct waiter *w = &c->ring[i & (c->cap - 1)];
-        if (w->due_ms && w->due_ms < due) {
-            w->due_ms = due; // the time to connect has a limit of its own
-        }
-    }
-    if (conn_pending(c)) {
-        set_timer(c, c->options->timeout);
-    }
-    keep_loop_alive(c);
-    flush(c);
-}
-
-static bool is_passing(const char *error) {
-    return strncmp(error, "LOADING", 7) == 0 ||
-           strncmp(error, "ERR max number of clients", 25) == 0;
-}
-
-static void on_greeted(struct conn *c) {
-    if (!c->greeting_error[0]) {
-        become_ready(c);
-        return;
-    }
-    if (is_passing(c->greeting_error)) {
-        lose(c, "redis.loading", c->greeting_error);
-        return;
-    }
-    // a wrong password or database does not get better by trying again
-    char text[512], where[160];
-    link_describe(c->options, where, sizeof where);
-    snprintf(text, sizeof text, "%s refused us: %s", where, c->greeting_error);
-    settle_all(c, "redis.auth", text);
-}
-
-static int build_greeting(struct conn *c, struct buf *b) {
-    const struct redis_url *u = c->options->url;
-    int n = 0;
-    if (u->password) {
-        resp_command(b, u->user ? 3 : 2);
-        resp_arg_s(b, "AUTH");
-        if (u->user) {
-            resp_arg_s(b, u->user);
-        }
-        resp_arg_s(b, u->password);
-        n++;
-    }
-    if (u->db) {
-        resp_command(b, 2);
-        resp_arg_s(b, "SELECT");
-        resp_arg_u(b, (uint64_t)u->db);
-        n++;
-    }
-    if (u->name) {
-        resp_command(b, 3);
-        resp_arg_s(b, "CLIENT");
-        resp_arg_s(b, "SETNAME");
-        resp_arg_s(b, u->name);
-        n++;
-    }
-    if (!c->is_pooled) { // a server that still loads its data says so
-        resp_command(b, 1);
-        resp_arg_s(b, "PING");
-        n++;
-    }
-    return n;
-}
-
-static void greet(struct conn *c) {
-    struct buf b = {0};
-    int n = build_greeting(c, &b);
-    c->greeting_error[0] = 0;
-    c->greetings_left = n;
-    c->greeting = (struct waiter){.sink = &greeting_sink, .conn = c};
-    if (n == 0) {
-        become_ready(c);
-        return;
-    }
-    c->state = CONN_GREETING;
-    uv_buf_t out = uv_buf_init(b.data, (unsigned)b.len);
-    int sent = uv_try_write(&c->link->stream, &out, 1);
-    bool is_sent = sent == (int)b.len; // a fresh socket takes so little
-    buf_clear(&b);
-    if (!is_sent) {
-        lose(c, "redis.connect", uv_strerror(sent < 0 ? sent : UV_EIO));
+        tell(c, c->owner->idle);
     }
 }
 
 // -- connecting
 
-static void on_opened(struct conn *c) {
-    redisReaderFree(c->reader);
-    c->reader = reader_new(c);
-    uv_read_start(&c->link->stream, on_alloc, on_read);
-    greet(c);
+static void become_ready(struct conn *c) {
+    c->state = CONN_READY;
+    c->attempts = 0;
+    timer_stop(&c->rt->timers, &c->timer);
+    uint64_t now = now_ms();
+    for (uint32_t i = c->head; i != c->tail; i++) {
+        struct waiter *w = &c->ring[i & (c->cap - 1)];
+        // the time to connect has a limit of its own
+        w->due_ms = c->limit_ms ? now + c->limit_ms : 0;
+    }
+    if (conn_pending(c) && c->limit_ms) {
+        set_timer(c, (double)c->limit_ms / 1000);
+    }
+    if (c->kind == CONN_PUSH) {
+        set_timer(c, c->options->timeout);
+    }
+    keep_loop_alive(c);
+    tell(c, c->owner->ready);
+    flush(c);
 }
 
-static void on_failed(struct conn *c, bool is_final, const char *error) {
-    if (is_final) {
-        settle_all(c, "redis.embedded", error);
+static void on_greeted(struct conn *c) {
+    char code[64], text[600], where[256];
+    enum greeting_verdict verdict =
+        greeting_judge(&c->greeting, c->options, code, sizeof code);
+    if (verdict == GREETING_WELL) {
+        become_ready(c);
+    } else if (verdict == GREETING_AGAIN) {
+        bool is_role = !c->greeting.error[0];
+        snprintf(text, sizeof text, "%s",
+                 is_role ? "the sentinel named a server that is no primary"
+                         : c->greeting.error);
+        lose(c, code, text);
     } else {
-        lose(c, "redis.connect", error);
+        snprintf(text, sizeof text, "%s refused us: %s",
+                 conn_address(c, where, sizeof where), c->greeting.error);
+        settle_all(c, code, text);
     }
 }
 
-static const struct link_events link_events = {on_opened, on_failed};
+static void on_opened(struct conn *c) {
+    struct buf b = {0};
+    reader_reset(&c->reader);
+    c->taken = 0;
+    c->state = CONN_GREETING;
+    greeting_begin(&c->greeting, c, c->options, &b);
+    int r = link_send(c->link, &b);
+    buf_clear(&b);
+    if (r < 0) {
+        lose(c, "redis.connect", uv_strerror(r));
+    }
+}
+
+static void on_failed(struct conn *c, bool is_final, const char *code,
+                      const char *error) {
+    char text[640], where[256];
+    if (is_final) {
+        conn_address(c, where, sizeof where);
+        snprintf(text, sizeof text, "%s: %s", where, error);
+        settle_all(c, code, c->options->embedded ? error : text);
+    } else {
+        lose(c, code, error);
+    }
+}
+
+static void on_ended(struct conn *c, const char *error) {
+    bool is_ready = c->state == CONN_READY;
+    lose(c, is_ready ? "redis.unknown_outcome" : "redis.connect", error);
+}
+
+static const struct link_events link_events = {on_opened, on_failed,
+                                               on_received, on_ended,
+                                               on_written};
 
 static void open_link(struct conn *c) {
+    double seconds = c->options->connect_timeout;
     c->state = CONN_CONNECTING;
-    set_timer(c, c->options->embedded ? 30 : c->options->connect_timeout);
+    c->send_error = 0;
+    if (c->options->sentinel) {
+        seconds *= 2; // they are asked first
+    }
+    set_timer(c, c->options->embedded ? 30 : seconds);
     c->link = link_open(c->rt, c->options, &link_events, c);
 }
 
@@ -439,25 +451,51 @@ static void open_link(struct conn *c) {
 
 // count_sent returns how many of the queue the server may have read.
 static uint32_t count_sent(struct conn *c) {
-    uint64_t written = c->out_base;
-    if (c->link && c->link->is_writing) {
-        written -= uv_stream_get_write_queue_size(&c->link->stream);
-    }
+    const struct buf *unused;
+    uint64_t written = c->out_base - link_unsent(c->link, &unused);
     uint32_t n = 0;
-    while (n < conn_pending(c) &&
-           c->ring[(c->head + n) & (c->cap - 1)].end <= written) {
+    while (n < conn_pending(c) && waiter_at(c, n)->end <= written) {
         n++;
     }
     return n;
 }
 
+// count_joined returns how many behind the first n go with them.
+static uint32_t count_joined(struct conn *c, uint32_t n) {
+    uint32_t joined = 0;
+    while (n && n + joined < conn_pending(c) &&
+           waiter_at(c, n + joined)->is_joined) {
+        joined++;
+    }
+    return joined;
+}
+
+// count_overdue returns how many of the queue, the first n not counted, are
+// older than their time limit and so get no second chance.
+static uint32_t count_overdue(struct conn *c, uint32_t n) {
+    uint64_t now = now_ms();
+    uint32_t count = 0;
+    while (n + count < conn_pending(c)) {
+        struct waiter *w = waiter_at(c, n + count);
+        if ((w->due_ms == 0 || w->due_ms > now) && !(count && w->is_joined)) {
+            break;
+        }
+        count++;
+    }
+    return count;
+}
+
 // keep_unsent puts the bytes that are to be sent on the next connection, from
 // that offset on, together at the front.
 static void keep_unsent(struct conn *c, uint64_t from) {
-    if (from < c->out_base) {
+    const struct buf *sending = NULL;
+    if (c->link) {
+        link_unsent(c->link, &sending);
+    }
+    if (from < c->out_base && sending) {
         struct buf b = {0};
-        buf_add(&b, c->sending.data + (from - c->sending_base),
-                (size_t)(c->sending_base + c->sending.len - from));
+        buf_add(&b, sending->data + (from - c->sent_base),
+                (size_t)(c->out_base - from));
         buf_add(&b, c->out.data, c->out.len);
         buf_clear(&c->out);
         c->out = b;
@@ -465,59 +503,87 @@ static void keep_unsent(struct conn *c, uint64_t from) {
         buf_shift(&c->out, (size_t)(from - c->out_base));
     }
     c->out_base = from;
-    c->sending.len = 0;
 }
 
-// count_overdue returns how many of the queue, `sent` and older than their
-// time limit, get no second chance.
-static uint32_t count_overdue(struct conn *c, uint32_t sent) {
-    uint32_t n = sent;
-    while (n < conn_pending(c)) {
-        struct waiter *w = &c->ring[(c->head + n) & (c->cap - 1)];
-        if (w->due_ms == 0 || w->due_ms > now_ms()) {
-            break;
-        }
-        n++;
+// reconnect_later waits a while that doubles with each attempt that failed.
+static void reconnect_later(struct conn *c) {
+    if (c->options->is_once || (conn_pending(c) == 0 && !c->is_wanted)) {
+        c->state = CONN_IDLE; // the next command tries again
+        return;
     }
-    return n;
+    c->state = CONN_BACKOFF;
+    int doubled = c->attempts < 6 ? c->attempts : 6;
+    double wait = backoff_first * (double)(1 << doubled);
+    double jitter = 0.75 + (double)(uv_hrtime() % 1000) / 2000;
+    set_timer(c, (wait < backoff_most ? wait : backoff_most) * jitter);
 }
 
 // lose ends an attempt or an established connection. Commands that were
 // written are failed, as nobody knows whether they were carried out; those
 // that were not stay queued for the next connection, until their time is up.
 static void lose(struct conn *c, const char *code, const char *text) {
-    char message[512], where[160];
-    link_describe(c->options, where, sizeof where);
+    char message[640], where[256];
+    conn_address(c, where, sizeof where);
     snprintf(message, sizeof message, "%s: %s", where, text);
     bool was_ready = c->state == CONN_READY;
+    bool is_over = was_ready && c->kind == CONN_LOAN;
     uint32_t sent = was_ready ? count_sent(c) : 0;
-    uint32_t lost = count_overdue(c, sent);
-    uint64_t from = c->settled; // of what is being sent, some may be answered
-    if (lost) {
-        from = c->ring[(c->head + lost - 1) & (c->cap - 1)].end;
+    uint32_t unsent = count_joined(c, sent);
+    unsent += count_overdue(c, sent + unsent);
+    if (is_over || c->options->is_once) {
+        unsent = conn_pending(c) - sent;
     }
-    drop_link(c);
-    if (c->is_pooled) {
-        c->state = CONN_IDLE;
-        fail_waiters(c, conn_pending(c), was_ready ? code : "redis.connect",
-                     message);
-        c->on_lost(c);
-        return;
+    uint64_t from = c->settled; // of what is being sent, some may be answered
+    if (sent + unsent) {
+        from = waiter_at(c, sent + unsent - 1)->end;
+    }
+    if (conn_pending(c) == sent + unsent) {
+        from = c->out_base + c->out.len; // nothing else is to be sent
     }
     keep_unsent(c, from);
+    drop_link(c);
+    if (!was_ready && c->options->sentinel) {
+        sentinel_doubt(c->options->sentinel);
+    }
     c->attempts += !was_ready;
     c->reconnects += was_ready;
-    c->state = CONN_BACKOFF;
-    fail_waiters(c, sent, code, message);
-    fail_waiters(c, lost - sent, "redis.connect", message);
-    if (conn_pending(c) == 0) {
-        c->state = CONN_IDLE; // the next command tries again
+    c->state = CONN_BACKOFF; // those who are told may call again
+    fail_waiters(c, sent, PHASE_SENT, code, message);
+    fail_waiters(c, unsent, PHASE_QUEUED, was_ready ? "redis.connect" : code,
+                 message);
+    if (!is_over) {
+        reconnect_later(c);
+    }
+    unchoke(c);
+    if (was_ready || c->state == CONN_IDLE) {
+        tell(c, c->owner->lost); // last: it may free a loan
+    }
+}
+
+void conn_renew(struct conn *c, const char *why) {
+    if (c->state == CONN_READY || c->state == CONN_GREETING) {
+        lose(c, "redis.unknown_outcome", why);
+    }
+}
+
+// -- time
+
+// ping_push finds out whether the server of a CONN_PUSH is still there: it
+// has to say something within each period.
+static void ping_push(struct conn *c) {
+    uint64_t age_ns = uv_hrtime() - c->active_ns;
+    double period = c->options->timeout;
+    if (c->is_doubtful) {
+        lose(c, "redis.timeout", "the server is silent");
         return;
     }
-    int doubled = c->attempts < 6 ? c->attempts : 6;
-    double wait = backoff_first * (double)(1 << doubled);
-    double jitter = 0.75 + (double)(uv_hrtime() % 1000) / 2000;
-    set_timer(c, (wait < backoff_most ? wait : backoff_most) * jitter);
+    if ((double)age_ns / 1e9 >= period) {
+        c->is_doubtful = true;
+        resp_command(&c->out, 1);
+        resp_arg_s(&c->out, "PING");
+        conn_push(c);
+    }
+    set_timer(c, period);
 }
 
 // give_up_overdue fails those whose time is up; their places stay, since
@@ -526,10 +592,9 @@ static void lose(struct conn *c, const char *code, const char *text) {
 static void give_up_overdue(struct conn *c) {
     uint64_t now = now_ms(), next = 0;
     bool is_late = false;
-    char text[256], where[160];
-    link_describe(c->options, where, sizeof where);
-    snprintf(text, sizeof text, "%s gave no reply within %g s", where,
-             c->options->timeout);
+    char text[400], where[256];
+    snprintf(text, sizeof text, "%s gave no reply within %g s",
+             conn_address(c, where, sizeof where), (double)c->limit_ms / 1000);
     for (uint32_t i = c->head; i != c->tail; i++) {
         struct waiter *w = &c->ring[i & (c->cap - 1)];
         if (!w->due_ms) {
@@ -545,12 +610,14 @@ static void give_up_overdue(struct conn *c) {
             w->sink = &sink_ignore;
             w->ctx = NULL;
             c->timeouts++;
+            told.phase = PHASE_SENT;
             told.sink->failed(&told, "redis.timeout", text);
         }
     }
-    uint64_t silent_at = c->active_ms + (uint64_t)(c->options->timeout * 1000);
-    if (is_late && (c->is_pooled || silent_at <= now)) {
-        lose(c, "redis.timeout", "the server is silent");
+    uint64_t silent_at = c->active_ns / 1000000 + c->limit_ms;
+    c->is_silent = silent_at <= now;
+    if (is_late && (c->kind == CONN_LOAN || c->is_silent)) {
+        lose(c, "redis.unknown_outcome", "the server is silent");
         return;
     }
     if (is_late && (!next || silent_at < next)) {
@@ -572,8 +639,12 @@ static void on_timer(struct timer *t) {
         if (!c->is_expiring) {
             c->is_expiring = true;
             set_timer(c, 0.001);
+            break;
+        }
+        c->is_expiring = false;
+        if (c->kind == CONN_PUSH) {
+            ping_push(c);
         } else {
-            c->is_expiring = false;
             give_up_overdue(c);
         }
         break;
@@ -582,15 +653,20 @@ static void on_timer(struct timer *t) {
 }
 
 struct conn *conn_new(struct runtime *rt, const struct conn_options *options,
-                      bool is_pooled) {
+                      enum conn_kind kind, const struct conn_owner *owner,
+                      void *ctx) {
     struct conn *c = xcalloc(1, sizeof *c);
     c->rt = rt;
     c->options = options;
-    c->is_pooled = is_pooled;
+    c->kind = kind;
+    c->owner = owner;
+    c->ctx = ctx;
     c->cap = 4;
     c->ring = xmalloc(c->cap * sizeof c->ring[0]);
-    c->reader = reader_new(c);
+    c->limit_ms = timeout_ms(c);
+    c->push = (struct waiter){.sink = owner->push, .conn = c, .ctx = ctx};
     c->flush.fn = on_flush;
+    reader_init(&c->reader, c);
     timer_init(&c->timer, on_timer);
     list_init(&c->place);
     return c;

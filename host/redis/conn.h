@@ -1,6 +1,6 @@
-// conn: one connection to a Redis server: a stream, and the queue of those
-// who wait for replies. Commands may be queued in any state; they leave when
-// the connection is ready, all of a turn in one write. It knows no Lua.
+// conn: one connection to a Redis server: a link, and the queue of those who
+// wait for replies. Commands may be queued in any state; they leave when the
+// connection is ready, all of a turn in one write. It knows no Lua.
 //
 //   resp_command(conn_out(c), 1); resp_arg(conn_out(c), "PING", 4);
 //   struct waiter *w = conn_wait(c, &my_sink, me);
@@ -15,7 +15,9 @@
 #include "base/buf.h"
 #include "core/runtime.h"
 #include "core/timer.h"
+#include "redis/greeting.h"
 #include "redis/link.h"
+#include "redis/reader.h"
 #include "redis/resp.h"
 
 enum conn_state {
@@ -27,44 +29,79 @@ enum conn_state {
     CONN_CLOSED,  // for good
 };
 
+enum conn_kind {
+    CONN_SHARED, // reconnected as long as somebody waits
+    CONN_LOAN,   // a loan's: until it is ready like the shared one, but given
+                 // up when it is lost after that
+    CONN_PUSH,   // its replies belong to nobody (SUBSCRIBE): all go to
+                 // owner's sink, and it is reconnected while is_wanted
+};
+
+// What the owner of a connection is told.
+struct conn_owner {
+    void (*ready)(struct conn *c);   // it may be NULL, as any of these
+    void (*idle)(struct conn *c);    // the last reply came
+    void (*drained)(struct conn *c); // conn_is_choked no longer holds
+    void (*lost)(struct conn *c);    // it was ready, or won't be tried again
+    void (*refused)(struct conn *c, const char *code, const char *text);
+    const struct sink *push;         // of a CONN_PUSH
+};
+
 struct conn {
     struct runtime *rt;
     const struct conn_options *options;
     enum conn_state state;
-    bool is_expiring;  // the timer has run; one more poll comes first
-    bool is_pooled;    // for blocking commands: not reconnected, closed on loss
-    struct link *link; // the socket of the current attempt
-    redisReader *reader;
+    enum conn_kind kind;
+    bool is_expiring; // the timer has run; one more poll comes first
+    bool is_wanted;   // a CONN_PUSH: it is to be open
+    bool is_work;     // likewise: it keeps the loop alive
+    bool is_choked;   // somebody was told so
+    bool is_doubtful; // a PING on a CONN_PUSH was not answered yet
+    bool is_silent;   // when it was lost: it had said nothing for long
+    bool *is_gone;    // set when it is closed while bytes are read
+    int send_error;   // of a write before the turn's end
+    struct link *link;
+    struct reader reader;
     struct buf out;           // queued commands
-    struct buf sending;       // handed to uv_write
     uint64_t out_base;        // stream offset of out.data[0]
-    uint64_t sending_base;    // likewise
+    uint64_t sent_base;       // that of the bytes last given to the link
     uint64_t settled;         // stream offset of the first waiter's command
     struct waiter *ring;      // the queue: [head, tail) modulo cap
     uint32_t head, tail, cap; // cap is a power of two
-    struct waiter greeting;
-    int greetings_left;
-    char greeting_error[256];
+    struct greeting greeting;
+    struct waiter push; // of a CONN_PUSH
     struct defer flush;
-    struct timer timer; // the oldest waiter's deadline, connect or backoff
-    uint64_t active_ms; // loop time of the last bytes received
-    int attempts;       // that failed in a row
-    uint64_t reconnects, timeouts;
+    struct timer timer;  // the oldest waiter's deadline, connect or backoff
+    uint64_t limit_ms;   // a reply's, once it is ready; 0: none
+    uint64_t active_ns;  // when bytes came last
+    int attempts;        // that failed in a row
+    uint64_t taken;      // stream offset of the replies decoded so far
+    uint64_t reply_size; // bytes of the last reply
+    uint64_t received, reconnects, timeouts;
     void *decoder; // the sinks' own scratch, freed by free_decoder
     void (*free_decoder)(void *decoder);
-    void (*on_idle)(struct conn *c); // the last reply came (pooled)
-    void (*on_lost)(struct conn *c); // closed by itself (pooled)
-    void *owner;
+    const struct conn_owner *owner;
+    void *ctx;         // the owner's
     struct list place; // in the owner's lists
+    struct conn **holder; // of a loan that is held: set to NULL at its end
 };
 
 // conn_new makes a connection that is opened by its first command.
 struct conn *conn_new(struct runtime *rt, const struct conn_options *options,
-                      bool is_pooled);
+                      enum conn_kind kind, const struct conn_owner *owner,
+                      void *ctx);
 
 // conn_close closes for good and frees; those who wait are failed with code
 // and text.
 void conn_close(struct conn *c, const char *code, const char *text);
+
+// conn_renew gives a ready connection up and opens another when it is needed:
+// its server is not the right one any more.
+void conn_renew(struct conn *c, const char *why);
+
+// conn_want says whether a CONN_PUSH is to be open, and whether it keeps the
+// loop alive.
+void conn_want(struct conn *c, bool is_wanted, bool is_work);
 
 // conn_out is where the next command's bytes go.
 static inline struct buf *conn_out(struct conn *c) {
@@ -74,6 +111,12 @@ static inline struct buf *conn_out(struct conn *c) {
 // conn_wait queues a waiter for the command just appended. The result is
 // valid until the next call.
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx);
+
+// conn_push sends what was appended without waiting for a reply (CONN_PUSH).
+void conn_push(struct conn *c);
+
+// conn_limit sets the time limit of later replies, in seconds, 0 for none.
+void conn_limit(struct conn *c, double seconds);
 
 // conn_place is the place in the queue that the next waiter gets.
 static inline uint32_t conn_place(const struct conn *c) {
@@ -91,5 +134,15 @@ static inline uint32_t conn_pending(const struct conn *c) {
 
 // conn_is_full says that so much is queued that more should be refused.
 bool conn_is_full(const struct conn *c);
+
+// conn_is_choked says that the server takes the bytes more slowly than they
+// come: who wants to add some should wait for owner->drained.
+bool conn_is_choked(struct conn *c);
+
+// conn_sent is how many bytes of commands have been queued and sent, in all.
+uint64_t conn_sent(const struct conn *c);
+
+// conn_address writes where it leads, as far as that is known.
+const char *conn_address(const struct conn *c, char *out, size_t size);
 
 #endif

@@ -1,65 +1,79 @@
-// link: one attempt to reach a Redis server: finds its address (a name, or
-// the embedded server's socket), connects, and is the socket from then on.
+// link: one attempt to reach a Redis server, and the stream of bytes that
+// comes of it: finds the address (a name's, the embedded server's, the one
+// that a sentinel names), tries each that a name has, connects, speaks TLS.
 //
 //   c->link = link_open(rt, options, &events, c);
-//   ... events.opened(c): write to and read from link->stream
+//   ... events.opened(c): link_send(c->link, &bytes)
 //   link_close(c->link);                  // no event comes after that
 #ifndef NEAP_REDIS_LINK_H
 #define NEAP_REDIS_LINK_H
 
 #include <uv.h>
 
+#include "base/buf.h"
 #include "core/runtime.h"
 #include "redis/embedded.h"
 #include "redis/url.h"
 
 struct conn;
+struct sentinel;
+struct tls_context;
 
 // What all connections of a client share.
 struct conn_options {
     const struct redis_url *url;
     struct embedded *embedded;       // instead of the URL's address, or NULL
+    struct sentinel *sentinel;       // likewise
+    struct tls_context *tls;         // or NULL
     double timeout, connect_timeout; // seconds
+    uint32_t queue_max;              // commands that wait for a connection
+    size_t queue_bytes;              // and their bytes
+    uint64_t slow_ns;                // a reply later than that is reported
+    bool is_once; // an attempt that failed is not repeated
 };
 
-// Exactly one of opened and failed is called, never inside link_open. It is
-// final when trying again is of no use.
+// Exactly one of opened and failed is called, never inside link_open; the
+// others come after opened. It is final when trying again is of no use.
 struct link_events {
     void (*opened)(struct conn *c);
-    void (*failed)(struct conn *c, bool is_final, const char *error);
+    void (*failed)(struct conn *c, bool is_final, const char *code,
+                   const char *error);
+    void (*received)(struct conn *c, const char *bytes, size_t len);
+    void (*ended)(struct conn *c, const char *error);
+    void (*written)(struct conn *c); // what link_send kept has left
 };
 
-// A link outlives its connection until uv has closed it: callbacks on its
-// handle find `conn` NULL then.
-struct link {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    };
-    uv_connect_t connect;
-    uv_write_t write; // the connection's
-    bool is_writing;  // likewise
-    bool has_handle;
-    struct runtime *rt;
-    const struct conn_options *options;
-    const struct link_events *events;
-    struct conn *conn;
-    struct lookup *lookup; // while the address is looked for
-    struct defer failing;  // what failed at once is told at the turn's end
-    int error;
-};
+struct link;
 
 // link_open begins an attempt for the connection.
 struct link *link_open(struct runtime *rt, const struct conn_options *options,
                        const struct link_events *events, struct conn *conn);
 
-// link_close ends it in any state and frees it in the end.
+// link_close ends it in any state.
 void link_close(struct link *l);
+
+// link_send writes the bytes and leaves the buffer empty: what the socket does
+// not take is kept. Or it returns a negative error of uv's. Not to be called
+// while link_is_sending.
+int link_send(struct link *l, struct buf *bytes);
+
+// link_is_sending says that `written` is still to come.
+bool link_is_sending(const struct link *l);
+
+// link_unsent returns how many of the bytes last given to link_send have not
+// left for certain; *bytes is then where they all stand, else NULL. Of a TLS
+// link all bytes count as sent.
+size_t link_unsent(const struct link *l, const struct buf **bytes);
+
+// link_keep_alive says whether the open socket keeps the loop alive.
+void link_keep_alive(struct link *l, bool on);
 
 // link_describe writes where the options lead to, without a password.
 const char *link_describe(const struct conn_options *options, char *out,
                           size_t size);
+
+// link_address writes the "host:port" that the link leads to, which sentinels
+// name anew; "" before it is known, or where there is no such thing.
+const char *link_address(const struct link *l);
 
 #endif

@@ -1,4 +1,4 @@
-// resp: commands as bytes, and hiredis's reader feeding sinks.
+// resp: commands as bytes, and the sink that drops replies.
 #include "redis/resp.h"
 
 #include <string.h>
@@ -52,58 +52,6 @@ void resp_arg_u(struct buf *b, uint64_t v) {
         v /= 10;
     } while (v);
     resp_arg(b, p, (size_t)(digits + sizeof digits - p));
-}
-
-// -- the reader's object functions: find the waiter, call its sink
-
-static struct waiter *waiter_of(const redisReadTask *t) {
-    return conn_current_waiter(t->privdata);
-}
-
-static void *on_string(const redisReadTask *t, char *s, size_t len) {
-    struct waiter *w = waiter_of(t);
-    return w->sink->string(w, t, s, len);
-}
-
-#if HIREDIS_MAJOR >= 1
-static void *on_array(const redisReadTask *t, size_t count) {
-    struct waiter *w = waiter_of(t);
-    return w->sink->array(w, t, count);
-}
-#else
-static void *on_array(const redisReadTask *t, int count) {
-    struct waiter *w = waiter_of(t);
-    return w->sink->array(w, t, (size_t)count);
-}
-#endif
-
-static void *on_integer(const redisReadTask *t, long long v) {
-    struct waiter *w = waiter_of(t);
-    return w->sink->integer(w, t, v);
-}
-
-static void *on_nil(const redisReadTask *t) {
-    struct waiter *w = waiter_of(t);
-    return w->sink->nil(w, t);
-}
-
-static void on_free(void *object) {
-    (void)object; // the sinks own what they build
-}
-
-static redisReplyObjectFunctions functions = {
-    .createString = on_string,
-    .createArray = on_array,
-    .createInteger = on_integer,
-    .createNil = on_nil,
-    .freeObject = on_free,
-};
-
-redisReader *reader_new(struct conn *conn) {
-    redisReader *r = redisReaderCreateWithFunctions(&functions);
-    r->privdata = conn;
-    r->maxbuf = 256 * 1024; // kept between replies rather than freed
-    return r;
 }
 
 // -- the sink that ignores

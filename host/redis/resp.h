@@ -39,6 +39,12 @@ struct sink {
     void (*failed)(struct waiter *w, const char *code, const char *text);
 };
 
+// How far a command had come when it failed.
+enum waiter_phase {
+    PHASE_QUEUED, // not sent: it was not carried out
+    PHASE_SENT,   // sent, in part or whole, and no reply came
+};
+
 // sink_ignore drops a reply: its place in the queue stays, nobody is told.
 extern const struct sink sink_ignore;
 
@@ -46,16 +52,16 @@ extern const struct sink sink_ignore;
 struct waiter {
     const struct sink *sink;
     struct conn *conn;
-    void *ctx;       // the sink's own: a task, a batch
-    uint32_t wait;   // the sink's own: a task's wait, a slot
-    uint16_t shape;  // the sink's own: what the reply is made into
-    bool is_error;   // the sink's own: the reply is an error
-    uint64_t end;    // offset in the stream where its command ends
-    uint64_t due_ms; // loop time at which it is given up, 0: never
+    void *ctx;         // the sink's own: a task, a batch
+    uint32_t wait;     // the sink's own: a task's wait, a slot
+    uint16_t shape;    // the sink's own: what the reply is made into
+    bool is_error;     // the sink's own: the reply is an error
+    bool is_joined;    // its command is of no use without the one before it
+    uint8_t phase;     // when it failed
+    uint64_t end;      // offset in the stream where its command ends
+    uint64_t start_ns; // when it was queued
+    uint64_t due_ms;   // loop time at which it is given up, 0: never
 };
-
-// reader_new makes a reply reader that feeds `current(conn)`'s sink.
-redisReader *reader_new(struct conn *conn);
 
 // conn_current_waiter is what the reader asks for whom it decodes.
 struct waiter *conn_current_waiter(struct conn *conn);

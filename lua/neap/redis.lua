@@ -5,221 +5,123 @@
 --   redis:set("k", "v", "EX", 10)
 --   print(redis:get "k")
 local core = require "neap.core.redis"
-local task = require "neap.core.task"
-local semaphore = require("neap.task").semaphore
-local errors = require "neap.core.error"
-local FAIL = task.FAIL
+local log = require "neap.log"
+local command = require "neap.redis_command"
+local call = require "neap.redis_call"
+local pipeline = require "neap.redis_pipeline"
+local script = require "neap.redis_script"
+local pubsub = require "neap.redis_pubsub"
+local shapes = require("neap.redis_reply").shapes
+local settle = call.settle
 local M = {}
 
-local Client, Pipeline = {}, {}
+local Client = {}
 
--- Commands that change the session of a shared connection, and what to use.
-local refused = {
-  SELECT = "put the database into the URL (redis://host/2)",
-  AUTH = "put user and password into the URL",
-  HELLO = "the client speaks RESP2; put user and password into the URL",
-  RESET = "open another client with neap.redis(url)",
-  QUIT = "use redis:close()",
-  MULTI = "use redis:multi(function(tx) ... end)",
-  EXEC = "use redis:multi(function(tx) ... end)",
-  DISCARD = "use redis:multi(function(tx) ... end)",
-  WATCH = "use redis:lua for a check and a write in one step",
-  UNWATCH = "use redis:lua for a check and a write in one step",
-  SUBSCRIBE = "it would take over the shared connection",
-  PSUBSCRIBE = "it would take over the shared connection",
-  SSUBSCRIBE = "it would take over the shared connection",
-  UNSUBSCRIBE = "it would take over the shared connection",
-  PUNSUBSCRIBE = "it would take over the shared connection",
-  SUNSUBSCRIBE = "it would take over the shared connection",
-  MONITOR = "it would take over the shared connection",
-  ["CLIENT REPLY"] = "the client relies on every reply",
-  WAIT = "it would speak of this connection's writes and hold up everybody's; "
-    .. "min-replicas-to-write in the server's configuration guards all writes",
-  SYNC = "it is for replicas",
-  PSYNC = "it is for replicas",
-}
-
-local maps = { HGETALL = true }
-
--- where a blocking command's timeout in seconds stands: last, or at a place
-local function last(...) return (select(select("#", ...), ...)) end
-local function first(...) return (...) end
-local function block_option(...)
-  for i = 1, select("#", ...) - 1 do
-    local a, ms = select(i, ...)
-    if type(a) == "string" and a:upper() == "BLOCK" then
-      return (tonumber(ms) or 0) / 1000
-    end
+-- with_shape wraps a method so that its reply has a form that is easier to use.
+local function with_shape(fn, shape)
+  return function(self, ...)
+    local v = fn(self, ...)
+    if v == nil then return nil end
+    return shape(v, ...)
   end
-end
-local blocking = {
-  BLPOP = last, BRPOP = last, BRPOPLPUSH = last, BLMOVE = last, BZPOPMIN = last, BZPOPMAX = last,
-  BLMPOP = first, BZMPOP = first, XREAD = block_option, XREADGROUP = block_option,
-}
-
-local function check(v, e)
-  if v == FAIL then error(e, 0) end
-  return v
-end
-
-local function refuse(name)
-  error(("%s is not available here: %s"):format(name, refused[name]), 3)
-end
-
--- check_command refuses what is refused; returns the name in upper case.
-local function check_command(name, sub)
-  if type(name) ~= "string" then error("a command's name expected", 3) end
-  local upper = name:upper()
-  if upper == "CLIENT" then
-    while type(sub) == "table" do sub = sub[1] end
-    if type(sub) == "string" and sub:upper() == "REPLY" then upper = "CLIENT REPLY" end
-  end
-  if refused[upper] then
-    error(("%s is not available here: %s"):format(upper, refused[upper]), 3)
-  end
-  return upper
-end
-
-local rooms = setmetatable({}, { __mode = "k" }) -- a client's pooled connections
-
-local function leave(room, ok, v, e)
-  room:release()
-  if not ok then error(v, 0) end
-  return check(v, e)
-end
-
-local grace = 10 -- seconds on top of a blocking command's own timeout
-
-local function call_blocking(self, name, ...)
-  local seconds = blocking[name](...)
-  if seconds == nil then -- XREAD without BLOCK
-    return check(core.call(self, name, ...))
-  end
-  seconds = tonumber(seconds)
-  if not seconds then error(name .. ": a timeout in seconds is expected", 3) end
-  local room = rooms[self]
-  if not room then
-    room = semaphore(core.limit(self))
-    rooms[self] = room
-  end
-  room:acquire()
-  return leave(room, pcall(core.call_blocking, self, seconds > 0 and seconds + grace or 0,
-    name, ...))
 end
 
 -- new_method makes the method for a command when it is first used.
 local function new_method(_, key)
   if type(key) ~= "string" then return nil end
   local name = key:upper()
-  if refused[name] then
-    return function() refuse(name) end
-  elseif blocking[name] then
-    Client[key] = function(self, ...) return call_blocking(self, name, ...) end
+  local method
+  if command.refused[name] then
+    return function() command.refuse(name, 2) end
+  elseif command.blocking[name] then
+    method = function(self, ...) return call.blocking(self, name, ...) end
   else
-    local send = core.command(name, maps[name])
-    Client[key] = function(self, ...)
-      local v, e = send(self, ...)
-      if v == FAIL then error(e, 0) end
+    local send = core.command(name, command.maps[name])
+    method = function(self, ...)
+      local v, e, took, sent, received = send(self, ...)
+      if e ~= nil then return settle(self, name, send, self, v, e, took, sent, received, ...) end
       return v
     end
   end
-  return Client[key]
+  if shapes[name] then method = with_shape(method, shapes[name]) end
+  Client[key] = method
+  return method
 end
 setmetatable(Client, { __index = new_method })
 
 --- redis:call(name, ...): any command by name; its reply as Redis's own Lua
 -- has it (nil inside arrays is false).
 function Client:call(name, ...)
-  local upper = check_command(name, ...)
-  if blocking[upper] then return call_blocking(self, upper, ...) end
-  return check(core.call(self, name, ...))
+  local upper = command.check(name, ...)
+  if command.blocking[upper] then return call.blocking(self, upper, ...) end
+  return call.plain(self, upper, ...)
 end
 
 --- redis:client(...): CLIENT, but for CLIENT REPLY, which would end the replies.
 function Client:client(...)
-  return self:call("CLIENT", ...)
-end
-
--- pipelines -----------------------------------------------------------------
-
-local function check_blocking(name, ...)
-  local block = blocking[name]
-  if block and (block ~= block_option or block(...)) then
-    error(name .. " would block the pipeline", 3)
-  end
-end
-
-local function new_pipeline_method(_, key)
-  if type(key) ~= "string" then return nil end
-  local name = key:upper()
-  if refused[name] then
-    return function() refuse(name) end
-  elseif blocking[name] then
-    return function(self, ...) self:call(name, ...) end
-  end
-  local record = core.pipeline_command(name, maps[name])
-  Pipeline[key] = record
-  return record
-end
-setmetatable(Pipeline, { __index = new_pipeline_method })
-
---- p:call(name, ...): any command, within redis:pipeline or redis:multi.
-function Pipeline:call(name, ...)
-  check_blocking(check_command(name, ...), ...)
-  return core.pipeline_call(self, name, ...)
-end
-
---- p:client(...): as redis:client.
-function Pipeline:client(...)
-  return self:call("CLIENT", ...)
-end
-
-local function execute(self, fn, is_transaction)
-  if type(fn) ~= "function" then
-    error(("bad argument #1 to '%s' (function expected, got %s)"):format(
-      is_transaction and "multi" or "pipeline", type(fn)), 3)
-  end
-  local p = core.pipeline()
-  fn(p)
-  if core.pipeline_count(p) == 0 then return {} end
-  return check(core.execute(self, p, is_transaction))
+  local v = self:call("CLIENT", ...)
+  if v == nil then return nil end
+  return shapes.CLIENT(v, ...)
 end
 
 --- redis:pipeline(function(p) p:incr "a"; p:get "b" end): the list of replies.
 -- A command that fails leaves an error object in its slot; nil is false.
 function Client:pipeline(fn)
-  return execute(self, fn, false)
+  return pipeline.pipeline(self, fn)
 end
 
 --- redis:multi(function(tx) ... end): as pipeline, within MULTI and EXEC. When
 -- Redis refuses a command, none is carried out and an error is raised.
 function Client:multi(fn)
-  return execute(self, fn, true)
+  return pipeline.multi(self, fn)
 end
 
--- scripts -------------------------------------------------------------------
+--- redis:watch(keys, function(tx) ... end, { retries = 10 }): a transaction that holds
+-- only if none of the keys changes meanwhile. Commands of tx are carried out at once;
+-- tx:multi(fn) ends it. After a change all is done again; what the function returns is
+-- returned. redis.conflict when that did not help.
+--
+--   redis:watch({ "stock" }, function(tx)
+--     local left = tonumber(tx:get "stock") - 1
+--     tx:multi(function(m) m:set("stock", left) end)
+--     return left
+--   end)
+function Client:watch(keys, fn, options)
+  return pipeline.watch(self, keys, fn, options)
+end
 
 --- redis:lua(source): a function f(keys, ...) that runs the script on the
--- server by its hash, and loads it again where the server forgot it.
+-- server by its hash, and loads it again where the server forgot it. Within pipelines:
+-- p:lua(f, keys, ...).
 --
 --   local take = redis:lua [[return redis.call("DECRBY", KEYS[1], ARGV[1])]]
 --   take({ "stock" }, 3)
 function Client:lua(source)
-  if type(source) ~= "string" then
-    error("bad argument #1 to 'lua' (a script's source expected)", 2)
-  end
-  local sha
-  return function(keys, ...)
-    keys = keys or {}
-    if type(keys) ~= "table" then error("bad argument #1 (a list of keys expected)", 2) end
-    sha = sha or check(core.call(self, "SCRIPT", "LOAD", source))
-    local v, e = core.call(self, "EVALSHA", sha, #keys, keys, ...)
-    if v == FAIL and errors.is_error(e, "redis.noscript") then
-      v, e = core.call(self, "EVAL", source, #keys, keys, ...)
-    end
-    return check(v, e)
-  end
+  return script.lua(self, source)
 end
+
+--- redis:functions(source): a library of Redis functions, loaded when first called
+-- (and again where the server lost it): library.name(keys, ...) calls one;
+-- library.read.name(keys, ...) one that has the flag no-writes.
+function Client:functions(source)
+  return script.functions(self, source)
+end
+
+--- redis:subscribe(channel, ..., { buffer = 10000 }): a subscription; see
+-- neap.redis_pubsub. It keeps so many messages that nobody has asked for; then the
+-- oldest make room, and an event says how many.
+function Client:subscribe(...)
+  return pubsub.open(self, false, ...)
+end
+
+--- redis:psubscribe(pattern, ...): a subscription to patterns.
+function Client:psubscribe(...)
+  return pubsub.open(self, true, ...)
+end
+
+--- for entry in redis:consume(stream, { group = "g", consumer = "c" }) do: see
+-- neap.redis_stream.
+Client.consume = require("neap.redis_stream").consume
 
 -- scanning ------------------------------------------------------------------
 
@@ -244,7 +146,7 @@ local function scan_with(self, step, options, ...)
       local args = {}
       for i = 1, n + 1 do args[i] = command[i] end
       for i = 1, #rest do args[n + 1 + i] = rest[i] end
-      local reply = check(core.call(self, unpack(args)))
+      local reply = call.plain(self, unpack(args))
       cursor, page, at = reply[1], reply[2], 1
       is_last = cursor == "0"
     end
@@ -286,15 +188,38 @@ function Client:close()
   core.close(self)
 end
 
---- redis:stats(): created, in_use, idle, limit (pooled connections), pending
--- (replies awaited on the shared one), reconnects, timeouts, connected.
+--- redis:stats(): of the pool: created, in_use, idle, limit, waiting (calls that wait for a
+-- connection); of the shared connection: pending (replies awaited), connected; of all:
+-- sent, received (bytes), reconnects, timeouts, retries.
 function Client:stats()
-  return core.stats(self)
+  local stats, state = core.stats(self), call.state(self)
+  stats.waiting, stats.retries = state.waiting, state.retries
+  return stats
+end
+
+local function log_event(event)
+  log.info("redis: %s %s%s (task %s)", event.command,
+    event.duration and ("%.3f ms, %d bytes sent, %d received"):format(event.duration * 1000,
+      event.sent, event.received) or "failed",
+    event.error and ": " .. tostring(event.error) or "", event.task)
+end
+
+--- redis:trace(fn, { values = true }): fn gets a table for each call that ends: command,
+-- task (where it was spawned), request, duration (s), sent, received (bytes), error; with
+-- values its args too. redis:trace(true) writes them to the log; false ends it.
+function Client:trace(fn, options)
+  local state = call.state(self)
+  if fn == true then fn = log_event end
+  if fn and type(fn) ~= "function" then
+    error("bad argument #1 to 'trace' (function expected, got " .. type(fn) .. ")", 2)
+  end
+  state.tracer = fn or nil
+  state.has_values = options and options.values or false
+  core.report_from(self, fn and 0 or state.slow)
 end
 
 core.client_class.__index = Client
 core.client_class.__name = "redis client"
-core.pipeline_class.__index = Pipeline
 
 --- redis.open_clients: the clients that neap.redis has given out, by URL.
 M.open_clients = {}
@@ -304,33 +229,55 @@ M.open_clients = {}
 local function data_dir()
   local dir = os.getenv "NEAP_DATA"
   if dir and dir ~= "" then return dir end
-  local script = arg and arg[0] or ""
-  local beside = script:match("%.lua$") and script:match("^(.*/)") or ""
+  local script_name = arg and arg[0] or ""
+  local beside = script_name:match("%.lua$") and script_name:match("^(.*/)") or ""
   return beside .. ".neap"
 end
 
---- neap.redis(url): a client; the same URL gives the same client. Without a
+local function open(url, options)
+  if url == "memory:" then return core.open(nil, options) end
+  if url == "embedded:" then return core.open(nil, options, data_dir()) end
+  return core.open(url, options)
+end
+
+local function default_url()
+  local url = os.getenv "NEAP_REDIS_URL"
+  if url and url ~= "" then return url end
+  return os.getenv "NEAP_REDIS" == "memory" and "memory:" or "embedded:"
+end
+
+-- split_options takes the URL out of neap.redis { url = ..., timeout = 2 }
+local function split_options(options)
+  local rest, url = {}, nil
+  for name, value in pairs(options) do
+    if name == "url" then url = value else rest[name] = value end
+  end
+  if url == nil and rest.host then url = "redis://" end
+  return url, rest
+end
+
+--- neap.redis(url, options): a client; the same URL gives the same client, options (by
+-- the names that the URL's query has, and host, port) one of their own. Without a
 -- URL that of NEAP_REDIS_URL, or else a private redis-server whose data live
 -- in .neap/ beside the script (NEAP_REDIS=memory: a throw-away server, which is
 -- also what neap.redis("memory:") asks for). It connects at the first command.
-function M.open(url)
+--
+--   neap.redis "rediss://user:secret@db.example/2?timeout=2"
+--   neap.redis { url = "rediss://db.example", password = secret, ca = "ca.pem" }
+function M.open(url, options)
+  if type(url) == "table" and options == nil then url, options = split_options(url) end
   if url ~= nil and type(url) ~= "string" then
     error("bad argument #1 to 'redis' (a URL expected, got " .. type(url) .. ")", 2)
   end
-  local key = url or os.getenv "NEAP_REDIS_URL"
-  if not key or key == "" then
-    key = os.getenv "NEAP_REDIS" == "memory" and "memory:" or "embedded:"
+  if options ~= nil and type(options) ~= "table" then
+    error("bad argument #2 to 'redis' (a table expected, got " .. type(options) .. ")", 2)
   end
-  local client = M.open_clients[key]
+  url = url or default_url()
+  if options then return open(url, options) end
+  local client = M.open_clients[url]
   if not client then
-    if key == "memory:" then
-      client = core.open()
-    elseif key == "embedded:" then
-      client = core.open(nil, data_dir())
-    else
-      client = core.open(key)
-    end
-    M.open_clients[key] = client
+    client = open(url)
+    M.open_clients[url] = client
   end
   return client
 end

@@ -1,0 +1,165 @@
+// lua_command: a command's arguments, from the Lua stack to the wire.
+#include "lua/lua_command.h"
+
+#include <lauxlib.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "lua/lua_error.h"
+#include "redis/resp.h"
+
+enum { depth_max = 4, type_cdata = 10 };
+
+// add_number: whole numbers as such, others so that they read back the same.
+static const char *add_number(struct buf *b, double v) {
+    if (!isfinite(v)) {
+        return "is not a finite number";
+    }
+    char text[NUM_TEXT];
+    resp_arg(b, text, num_format(text, v));
+    return NULL;
+}
+
+// add_int64: LuaJIT's 64-bit integers, which print as 42LL or 42ULL.
+static const char *add_int64(lua_State *L, int index, struct buf *b,
+                             size_t *count) {
+    lua_getglobal(L, "tostring");
+    lua_pushvalue(L, index);
+    lua_pcall(L, 1, 1, 0);
+    const char *s = lua_tostring(L, -1);
+    size_t digits = s ? strspn(s, "-0123456789") : 0;
+    bool is_int = digits && (strcmp(s + digits, "LL") == 0 ||
+                             strcmp(s + digits, "ULL") == 0);
+    if (is_int) {
+        resp_arg(b, s, digits);
+        (*count)++;
+    }
+    lua_pop(L, 1);
+    return is_int ? NULL : "is not a string, number or table";
+}
+
+static const char *add_arg(lua_State *L, int index, struct buf *b,
+                           size_t *count, int depth);
+
+// add_table flattens a list, or a map as key, value, key, value.
+static const char *add_table(lua_State *L, int index, struct buf *b,
+                             size_t *count, int depth) {
+    if (depth > depth_max) {
+        return "is nested too deeply";
+    }
+    const char *error = NULL;
+    size_t n = lua_objlen(L, index);
+    if (n > 0) {
+        for (size_t i = 1; i <= n && !error; i++) {
+            lua_rawgeti(L, index, (int)i);
+            error = add_arg(L, lua_gettop(L), b, count, depth + 1);
+            lua_pop(L, 1);
+        }
+        return error;
+    }
+    lua_pushnil(L);
+    while (!error && lua_next(L, index)) {
+        int value = lua_gettop(L);
+        lua_pushvalue(L, value - 1); // lua_next must not see it converted
+        error = add_arg(L, value + 1, b, count, depth + 1);
+        lua_pop(L, 1);
+        error = error ? error : add_arg(L, value, b, count, depth + 1);
+        lua_pop(L, error ? 2 : 1);
+    }
+    return error;
+}
+
+// add_arg appends one argument; returns what is wrong with it, or NULL.
+static const char *add_arg(lua_State *L, int index, struct buf *b,
+                           size_t *count, int depth) {
+    size_t len;
+    const char *s;
+    switch (lua_type(L, index)) {
+    case LUA_TSTRING:
+        s = lua_tolstring(L, index, &len);
+        resp_arg(b, s, len);
+        break;
+    case LUA_TNUMBER: {
+        const char *error = add_number(b, lua_tonumber(L, index));
+        if (error) {
+            return error;
+        }
+        break;
+    }
+    case type_cdata: return add_int64(L, index, b, count);
+    case LUA_TTABLE: return add_table(L, index, b, count, depth);
+    case LUA_TNIL: return "is nil";
+    default: return "is not a string, number or table";
+    }
+    (*count)++;
+    return NULL;
+}
+
+// size_of returns the bytes of the strings at an index, tables' too.
+static size_t size_of(lua_State *L, int index, int depth) {
+    size_t size = 0;
+    if (lua_type(L, index) == LUA_TSTRING) {
+        lua_tolstring(L, index, &size);
+    } else if (lua_istable(L, index) && depth <= depth_max) {
+        lua_pushnil(L);
+        while (lua_next(L, index)) {
+            int value = lua_gettop(L);
+            size += size_of(L, value, depth + 1);
+            if (lua_type(L, value - 1) == LUA_TSTRING) {
+                size += size_of(L, value - 1, depth + 1);
+            }
+            lua_pop(L, 1);
+        }
+    }
+    return size;
+}
+
+// check_size refuses a command before it takes any memory.
+static void check_size(lua_State *L, const char *name, int first, size_t max) {
+    size_t size = 0;
+    for (int i = first, top = lua_gettop(L); i <= top; i++) {
+        size += size_of(L, i, 0);
+    }
+    if (size > max) {
+        lua_fail(L, "redis.too_large",
+                 "%s: its arguments have %.0f bytes, more than the %.0f that "
+                 "may be queued (queue_bytes)",
+                 name, (double)size, (double)max);
+    }
+}
+
+void lua_command_add(lua_State *L, struct buf *b, const char *name,
+                     size_t name_len, int first, size_t max) {
+    int top = lua_gettop(L);
+    size_t start = b->len, count = 1, size = 0;
+    bool has_tables = false;
+    for (int i = first; i <= top; i++) {
+        has_tables = has_tables || lua_istable(L, i);
+        size += lua_type(L, i) == LUA_TSTRING ? lua_objlen(L, i) : 0;
+    }
+    if (has_tables || size > max) {
+        check_size(L, name, first, max);
+    }
+    struct buf args = {0};
+    struct buf *to = has_tables ? &args : b; // tables: the count comes last
+    if (!has_tables) {
+        resp_command(b, (size_t)(top - first + 2));
+    }
+    resp_arg(to, name, name_len);
+    for (int i = first; i <= top; i++) {
+        const char *error = add_arg(L, i, to, &count, 0);
+        if (error) {
+            b->len = start;
+            buf_clear(&args);
+            lua_misuse(L, "%s: argument #%d %s", name, i - first + 1, error);
+        }
+    }
+    if (has_tables) {
+        resp_command(b, count);
+        buf_add(b, args.data, args.len);
+        buf_clear(&args);
+    }
+}
+

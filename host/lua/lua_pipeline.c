@@ -1,0 +1,130 @@
+// lua_pipeline: commands recorded in Lua, to be sent together.
+#include "lua/lua_pipeline.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "lua/lua_command.h"
+#include "lua/lua_error.h"
+#include "lua/lua_value.h"
+#include "redis/resp.h"
+
+#define PIPELINE "neap.pipeline"
+
+static const char multi[] = "*1\r\n$5\r\nMULTI\r\n";
+static const char exec[] = "*1\r\n$4\r\nEXEC\r\n";
+
+struct command {
+    size_t end; // offset in bytes
+    uint16_t shape;
+};
+
+struct pipeline {
+    struct buf bytes;
+    struct buf commands; // of struct command
+    uint32_t count;
+    size_t max; // bytes
+};
+
+static struct pipeline *check_pipeline(lua_State *L, int arg) {
+    return luaL_checkudata(L, arg, PIPELINE);
+}
+
+// pipeline(max) -> an empty one, for so many bytes
+static int l_pipeline(lua_State *L) {
+    size_t max = (size_t)luaL_checknumber(L, 1);
+    struct pipeline *p = lua_newuserdata(L, sizeof *p);
+    *p = (struct pipeline){.max = max};
+    luaL_getmetatable(L, PIPELINE);
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+static void record(lua_State *L, struct pipeline *p, const char *name,
+                   size_t len, int first, int shape) {
+    size_t room = p->max > p->bytes.len ? p->max - p->bytes.len : 0;
+    lua_command_add(L, &p->bytes, name, len, first, room);
+    struct command c = {p->bytes.len, (uint16_t)shape};
+    buf_add(&p->commands, &c, sizeof c);
+    p->count++;
+}
+
+// pipeline:<command>(...): upvalues are the name and the shape of its reply
+static int l_pipeline_command(lua_State *L) {
+    struct pipeline *p = check_pipeline(L, 1);
+    size_t len;
+    const char *name = lua_tolstring(L, lua_upvalueindex(1), &len);
+    record(L, p, name, len, 2, (int)lua_tointeger(L, lua_upvalueindex(2)));
+    return 0;
+}
+
+// pipeline_command(name, is_map) -> the function that records it
+static int l_new_pipeline_command(lua_State *L) {
+    luaL_checkstring(L, 1);
+    bool is_map = lua_toboolean(L, 2);
+    lua_settop(L, 1);
+    lua_pushinteger(L, is_map ? SHAPE_MAP : SHAPE_PLAIN);
+    lua_pushcclosure(L, l_pipeline_command, 2);
+    return 1;
+}
+
+// pipeline_call(pipeline, name, ...)
+static int l_pipeline_call(lua_State *L) {
+    struct pipeline *p = check_pipeline(L, 1);
+    size_t len;
+    const char *name = luaL_checklstring(L, 2, &len);
+    record(L, p, name, len, 3, SHAPE_PLAIN);
+    return 0;
+}
+
+static int l_pipeline_count(lua_State *L) {
+    lua_pushinteger(L, check_pipeline(L, 1)->count);
+    return 1;
+}
+
+static int l_pipeline_gc(lua_State *L) {
+    struct pipeline *p = lua_touserdata(L, 1);
+    buf_clear(&p->bytes);
+    buf_clear(&p->commands);
+    return 0;
+}
+
+void lua_pipeline_send(lua_State *L, int arg, struct conn *c, struct task *t,
+                       bool is_transaction) {
+    struct pipeline *p = check_pipeline(L, arg);
+    const struct command *commands = (void *)p->commands.data;
+    struct buf *out = conn_out(c);
+    struct value_batch *b =
+        value_batch_begin(c, t, p->count, is_transaction);
+    if (is_transaction) {
+        buf_add(out, multi, sizeof multi - 1);
+        value_batch_wait(b, SHAPE_PLAIN);
+    }
+    size_t from = 0;
+    for (uint32_t i = 0; i < p->count; i++) {
+        buf_add(out, p->bytes.data + from, commands[i].end - from);
+        from = commands[i].end;
+        value_batch_wait(b, commands[i].shape);
+    }
+    if (is_transaction) {
+        buf_add(out, exec, sizeof exec - 1);
+        value_batch_wait(b, SHAPE_PLAIN);
+    }
+    value_batch_park(b);
+}
+
+static const luaL_Reg functions[] = {
+    {"pipeline", l_pipeline},
+    {"pipeline_command", l_new_pipeline_command},
+    {"pipeline_call", l_pipeline_call},
+    {"pipeline_count", l_pipeline_count},
+    {NULL, NULL}};
+
+void lua_pipeline_open(lua_State *L) {
+    luaL_register(L, NULL, functions);
+    luaL_newmetatable(L, PIPELINE);
+    lua_pushcfunction(L, l_pipeline_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setfield(L, -2, "pipeline_class");
+}

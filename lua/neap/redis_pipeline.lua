@@ -1,0 +1,299 @@
+-- redis_pipeline: redis:pipeline, redis:multi and redis:watch.
+local core = require "neap.core.redis"
+local task = require "neap.task"
+local errors = require "neap.core.error"
+local json = require "neap.core.json"
+local command = require "neap.redis_command"
+local call = require "neap.redis_call"
+local shapes = require("neap.redis_reply").shapes
+local FAIL = require("neap.core.task").FAIL
+local M = {}
+
+local Pipeline = {}
+local notes = setmetatable({}, { __mode = "k" }) -- what is kept beside a pipeline
+
+local function kept_of(p)
+  return notes[p] or error("the pipeline was sent already", 3)
+end
+
+-- note keeps what has to be done with the reply of the command just recorded.
+local function note(p, kept, name, ...)
+  local n = core.pipeline_count(p)
+  if not command.reads[name] then kept.writes = true end
+  local shape = shapes[name]
+  if shape then kept[n] = { shape = shape, n = select("#", ...), ... } end
+  if command.maps[name] then -- C makes it, but not within EXEC's reply
+    kept.maps = kept.maps or {}
+    kept.maps[n] = true
+  end
+end
+
+local function new_method(_, key)
+  if type(key) ~= "string" then return nil end
+  local name = key:upper()
+  if command.refused[name] then
+    return function() command.refuse(name, 2) end
+  elseif command.blocking[name] then
+    return function(self, ...)
+      command.check_blocking(name, ...)
+      local kept = kept_of(self)
+      core.pipeline_call(self, name, ...)
+      note(self, kept, name, ...)
+    end
+  end
+  local record = core.pipeline_command(name, command.maps[name])
+  local is_noted = shapes[name] or command.maps[name]
+  local is_read = command.reads[name]
+  Pipeline[key] = function(self, ...)
+    local kept = notes[self] or kept_of(self)
+    record(self, ...)
+    if is_noted then
+      note(self, kept, name, ...)
+    elseif not is_read then
+      kept.writes = true
+    end
+  end
+  return Pipeline[key]
+end
+setmetatable(Pipeline, { __index = new_method })
+core.pipeline_class.__index = Pipeline
+
+--- p:call(name, ...): any command, its reply as it came, within redis:pipeline or
+-- redis:multi.
+function Pipeline:call(name, ...)
+  local upper = command.check(name, ...)
+  command.check_blocking(upper, ...)
+  local kept = kept_of(self)
+  core.pipeline_call(self, upper, ...)
+  if not command.reads[upper] then kept.writes = true end
+end
+
+--- p:client(...): as redis:client.
+function Pipeline:client(...)
+  self:call("CLIENT", ...)
+end
+
+--- p:lua(script, keys, ...): a script of redis:lua. It is sent in full where it is
+-- first used, and by its hash after that.
+function Pipeline:lua(script, keys, ...)
+  local source = M.sources[script]
+  if not source then error("bad argument #1 to 'lua' (what redis:lua returned expected)", 2) end
+  keys = keys or {}
+  if type(keys) ~= "table" then error("bad argument #2 to 'lua' (a list of keys expected)", 2) end
+  local kept = kept_of(self)
+  kept.scripts = kept.scripts or {}
+  if kept.scripts[source.text] and source.sha then
+    core.pipeline_call(self, "EVALSHA", source.sha, #keys, keys, ...)
+    kept.by_hash = kept.by_hash or {}
+    kept.by_hash[core.pipeline_count(self)] = { source.text, #keys, keys, n = select("#", ...), ... }
+  else
+    core.pipeline_call(self, "EVAL", source.text, #keys, keys, ...)
+    kept.scripts[source.text] = true
+  end
+  kept.writes = true
+end
+
+--- redis_pipeline.sources: by script (a function of redis:lua), its text and, once known,
+-- its hash.
+M.sources = setmetatable({}, { __mode = "k" })
+
+-- shape_all gives the replies the form that their commands' methods give.
+local function shape_all(kept, replies)
+  for i, s in pairs(kept) do
+    if type(i) == "number" then
+      local v = replies[i]
+      if v and not errors.is_error(v) then replies[i] = s.shape(v, unpack(s, 1, s.n)) end
+    end
+  end
+  return replies
+end
+
+local function to_map(list)
+  if type(list) ~= "table" then return list end
+  local map = {}
+  for i = 1, #list, 2 do map[list[i]] = list[i + 1] end
+  return map
+end
+
+local function record(client, fn, what, ...)
+  if type(fn) ~= "function" then
+    error(("bad argument to '%s' (function expected, got %s)"):format(what, type(fn)), 4)
+  end
+  local p = core.pipeline(call.state(client).settings.queue_bytes)
+  local kept = {}
+  notes[p] = kept
+  fn(p, ...)
+  notes[p] = nil -- what is recorded now, is recorded too late
+  return p, kept
+end
+
+local function send_pipeline(target, p)
+  return core.execute(target, p, false)
+end
+
+local function send_transaction(target, p)
+  return core.execute(target, p, true)
+end
+
+-- lost says whether replies are missing as the connection was lost.
+local function is_lost(replies)
+  for i = 1, #replies do
+    if errors.is_error(replies[i], "redis.unknown_outcome") then return true end
+  end
+  return false
+end
+
+-- send_scripts_again: somebody made the server forget its scripts in between.
+local function send_scripts_again(client, kept, replies)
+  for i, s in pairs(kept.by_hash or {}) do
+    if errors.is_error(replies[i], "redis.noscript") then
+      local ok, v = pcall(call.plain, client, "EVAL", s[1], s[2], s[3], unpack(s, 4, 3 + s.n))
+      replies[i] = v == nil and ok and false or v
+    end
+  end
+end
+
+--- redis_pipeline.pipeline(client, fn): redis:pipeline.
+function M.pipeline(client, fn)
+  local p, kept = record(client, fn, "pipeline")
+  if core.pipeline_count(p) == 0 then return json.array() end
+  local replies = call.finish(client, "PIPELINE", send_pipeline, client, p)
+  local tries = 0
+  while not kept.writes and tries < 3 and is_lost(replies) do
+    tries = tries + 1
+    replies = call.finish(client, "PIPELINE", send_pipeline, client, p)
+  end
+  send_scripts_again(client, kept, replies)
+  return shape_all(kept, replies)
+end
+
+local function shape_transaction(kept, replies)
+  if type(replies) == "table" then
+    for i, v in ipairs(replies) do
+      if kept.maps and kept.maps[i] then replies[i] = to_map(v) end
+    end
+    shape_all(kept, replies)
+  end
+  return replies
+end
+
+--- redis_pipeline.multi(client, fn): redis:multi.
+function M.multi(client, fn)
+  local p, kept = record(client, fn, "multi")
+  if core.pipeline_count(p) == 0 then return json.array() end
+  local tries = 0
+  while true do
+    local ok, v = pcall(call.finish, client, "MULTI", send_transaction, client, p)
+    if ok then return shape_transaction(kept, v) end
+    -- EXEC was not sent: nothing was carried out
+    tries = tries + 1
+    if not errors.is_error(v, "redis.connect") or v.phase ~= "queued" or tries > 3 then
+      error(v, 0)
+    end
+  end
+end
+
+-- watch ---------------------------------------------------------------------
+
+local Transaction = {}
+
+local function check(v, e)
+  if v == FAIL then error(e, 0) end
+  return v
+end
+
+local function transaction_method(_, key)
+  if type(key) ~= "string" then return nil end
+  local name = key:upper()
+  if command.refused[name] then return function() command.refuse(name, 2) end end
+  local shape = command.maps[name] and to_map or shapes[name]
+  Transaction[key] = function(self, ...)
+    command.check_blocking(name, ...)
+    local v = self:call(name, ...)
+    if shape and v ~= nil then return shape(v, ...) end
+    return v
+  end
+  return Transaction[key]
+end
+setmetatable(Transaction, { __index = transaction_method })
+Transaction.__index = Transaction
+
+--- tx:call(name, ...): any command, within redis:watch, at once.
+function Transaction:call(name, ...)
+  local upper = command.check(name, ...)
+  command.check_blocking(upper, ...)
+  if self.is_over then error("the transaction is over", 2) end
+  local v, e = core.loan_call(self.loan, upper, ...)
+  if v == FAIL and errors.is_error(e) and e.address then e.command = upper end
+  return check(v, e)
+end
+
+--- tx:multi(fn): within redis:watch, as redis:multi; if a watched key has changed, all
+-- is done again from the start.
+function Transaction:multi(fn)
+  if self.is_over then error("the transaction is over", 2) end
+  local p, kept = record(self.client, fn, "multi")
+  self.is_over = true
+  if core.pipeline_count(p) == 0 then
+    check(core.loan_call(self.loan, "UNWATCH"))
+    return json.array()
+  end
+  local replies = check(core.loan_execute(self.loan, p))
+  if not replies then
+    self.has_conflict = true
+    error(errors.new { code = "redis.conflict", message = "a watched key was changed" }, 0)
+  end
+  return shape_transaction(kept, replies)
+end
+
+-- attempt runs fn once; whether there was a conflict, then what pcall gives.
+local function attempt(client, keys, fn)
+  local loan = core.loan(client)
+  local tx = setmetatable({ client = client, loan = loan, is_over = false,
+    has_conflict = false }, Transaction)
+  local results = { pcall(function()
+    check(core.loan_call(loan, "WATCH", keys))
+    return fn(tx)
+  end) }
+  local is_clean = tx.is_over and (results[1] or tx.has_conflict)
+  if results[1] and not tx.is_over then -- fn decided against it
+    is_clean = pcall(function() check(core.loan_call(loan, "UNWATCH")) end)
+  end
+  tx.is_over = true
+  core.give(loan, is_clean)
+  local is_lost = not results[1] and (errors.is_error(results[2], "redis.connect")
+    and results[2].phase == "queued")
+  return tx.has_conflict or is_lost, results
+end
+
+local retries_default = 10
+
+--- redis_pipeline.watch(client, keys, fn, options): redis:watch.
+function M.watch(client, keys, fn, options)
+  if type(keys) == "string" then keys = { keys } end
+  if type(keys) ~= "table" or #keys == 0 then
+    error("bad argument #1 to 'watch' (a list of keys expected)", 3)
+  end
+  if type(fn) ~= "function" then
+    error("bad argument #2 to 'watch' (function expected, got " .. type(fn) .. ")", 3)
+  end
+  local retries = options and options.retries or retries_default
+  for try = 0, retries do
+    local again, results = call.with_room(client, attempt, client, keys, fn)
+    if not again then
+      if not results[1] then error(results[2], 0) end
+      return unpack(results, 2, table.maxn(results))
+    end
+    if try == retries then
+      if errors.is_error(results[2]) and results[2].code ~= "redis.conflict" then
+        error(results[2], 0)
+      end
+      error(errors.new { code = "redis.conflict",
+        message = ("a watched key was changed each time, %d times"):format(try + 1) }, 0)
+    end
+    call.state(client).retries = call.state(client).retries + 1
+    task.sleep(math.random() * 0.001 * try)
+  end
+end
+
+return M
