@@ -46,13 +46,13 @@ local function take(k, iterator)
   return list
 end
 
-local function pending(client) return (client or redis):xpending("s", "g")[1] end
+local function pending(client) return (client or redis):call("XPENDING", "s", "g")[1] end
 
 -- numbers_of returns n of the pending entries.
 local function numbers_of()
   local list = {}
-  for i, p in ipairs(redis:xpending("s", "g", "-", "+", 1000)) do
-    list[i] = tonumber(redis:xrange("s", p[1], p[1])[1][2][2])
+  for i, p in ipairs(redis:call("XPENDING", "s", "g", "-", "+", 1000)) do
+    list[i] = tonumber(redis:call("XRANGE", "s", p[1], p[1])[1][2][2])
   end
   return list
 end
@@ -393,7 +393,7 @@ describe("an entry delivered too often", function()
       redis:consume("s", { group = "g", consumer = "c" })()
       local reader = redis:consume("s", { group = "g", consumer = "c", max_deliveries = 1 })
       redis:xadd("s", "1-2", "n", 2)
-      print(reader().id, redis:xpending("s", "g")[1])]], { env = { NEAP_REDIS = "memory" } })
+      print(reader().id, redis:call("XPENDING", "s", "g")[1])]], { env = { NEAP_REDIS = "memory" } })
     assert.equal("1-2\t1\n", r.out)
     assert.matches("entry 1%-1 of s is given up by group g, delivery 2", r.err)
   end)
@@ -569,8 +569,8 @@ describe("a reader", function()
     assert.is_false(done:join())
     assert.equal(1, pending(direct))
     assert.equal("2", iterator().fields.n)
-    assert.same({ 1, "2" }, { pending(direct), direct:xrange("s",
-      direct:xpending("s", "g", "-", "+", 1)[1][1], "+")[1][2][2] })
+    assert.same({ 1, "2" }, { pending(direct), direct:call("XRANGE", "s",
+      direct:call("XPENDING", "s", "g", "-", "+", 1)[1][1], "+")[1][2][2] })
   end)
 
   case("waits while there is no server", function()

@@ -116,50 +116,73 @@ static size_t size_of(lua_State *L, int index, int depth) {
     return size;
 }
 
-// check_size refuses a command before it takes any memory.
-static void check_size(lua_State *L, const char *name, int first, size_t max) {
-    size_t size = 0;
-    for (int i = first, top = lua_gettop(L); i <= top; i++) {
+static void fail_size(lua_State *L, const char *name, size_t size,
+                      size_t max) {
+    lua_fail(L, "redis.too_large",
+             "%s: its arguments have %.0f bytes, more than the %.0f that may "
+             "be queued (queue_bytes)",
+             name, (double)size, (double)max);
+}
+
+static void fail_arg(lua_State *L, const char *name, int place,
+                     const char *error) {
+    lua_misuse(L, "%s: argument #%d %s", name, place, error);
+}
+
+// add_flattened is lua_command_add for arguments among which are tables: how
+// many there are is known only at the end.
+static void add_flattened(lua_State *L, struct buf *b, const char *name,
+                          size_t name_len, int first, size_t max) {
+    int top = lua_gettop(L);
+    size_t count = 1, size = 0;
+    for (int i = first; i <= top; i++) {
         size += size_of(L, i, 0);
     }
-    if (size > max) {
-        lua_fail(L, "redis.too_large",
-                 "%s: its arguments have %.0f bytes, more than the %.0f that "
-                 "may be queued (queue_bytes)",
-                 name, (double)size, (double)max);
+    if (size > max) { // before any memory is taken
+        fail_size(L, name, size, max);
     }
+    struct buf args = {0};
+    resp_arg(&args, name, name_len);
+    for (int i = first; i <= top; i++) {
+        const char *error = add_arg(L, i, &args, &count, 0);
+        if (error) {
+            buf_clear(&args);
+            fail_arg(L, name, i - first + 1, error);
+        }
+    }
+    resp_command(b, count);
+    buf_add(b, args.data, args.len);
+    buf_clear(&args);
 }
 
 void lua_command_add(lua_State *L, struct buf *b, const char *name,
                      size_t name_len, int first, size_t max) {
     int top = lua_gettop(L);
-    size_t start = b->len, count = 1, size = 0;
-    bool has_tables = false;
+    size_t start = b->len, count = 0;
+    resp_command(b, (size_t)(top - first + 2));
+    resp_arg(b, name, name_len);
     for (int i = first; i <= top; i++) {
-        has_tables = has_tables || lua_istable(L, i);
-        size += lua_type(L, i) == LUA_TSTRING ? lua_objlen(L, i) : 0;
-    }
-    if (has_tables || size > max) {
-        check_size(L, name, first, max);
-    }
-    struct buf args = {0};
-    struct buf *to = has_tables ? &args : b; // tables: the count comes last
-    if (!has_tables) {
-        resp_command(b, (size_t)(top - first + 2));
-    }
-    resp_arg(to, name, name_len);
-    for (int i = first; i <= top; i++) {
-        const char *error = add_arg(L, i, to, &count, 0);
+        const char *error = NULL;
+        size_t len;
+        int type = lua_type(L, i);
+        if (type == LUA_TSTRING) {
+            const char *s = lua_tolstring(L, i, &len);
+            size_t size = b->len - start + len;
+            if (size > max) {
+                b->len = start;
+                fail_size(L, name, size, max);
+            }
+            resp_arg(b, s, len);
+        } else if (type == LUA_TTABLE) {
+            b->len = start;
+            add_flattened(L, b, name, name_len, first, max);
+            return;
+        } else {
+            error = add_arg(L, i, b, &count, 0);
+        }
         if (error) {
             b->len = start;
-            buf_clear(&args);
-            lua_misuse(L, "%s: argument #%d %s", name, i - first + 1, error);
+            fail_arg(L, name, i - first + 1, error);
         }
     }
-    if (has_tables) {
-        resp_command(b, count);
-        buf_add(b, args.data, args.len);
-        buf_clear(&args);
-    }
 }
-

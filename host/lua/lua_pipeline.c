@@ -50,9 +50,15 @@ static void record(lua_State *L, struct pipeline *p, const char *name,
     p->count++;
 }
 
-// pipeline:<command>(...): upvalues are the name and the shape of its reply
+// pipeline:<command>(...): upvalues are the name, the shape of its reply, and
+// the pipelines' metatable
 static int l_pipeline_command(lua_State *L) {
-    struct pipeline *p = check_pipeline(L, 1);
+    struct pipeline *p = lua_touserdata(L, 1);
+    if (!p || !lua_getmetatable(L, 1) ||
+        !lua_rawequal(L, -1, lua_upvalueindex(3))) {
+        check_pipeline(L, 1);
+    }
+    lua_pop(L, 1);
     size_t len;
     const char *name = lua_tolstring(L, lua_upvalueindex(1), &len);
     record(L, p, name, len, 2, (int)lua_tointeger(L, lua_upvalueindex(2)));
@@ -65,7 +71,8 @@ static int l_new_pipeline_command(lua_State *L) {
     bool is_map = lua_toboolean(L, 2);
     lua_settop(L, 1);
     lua_pushinteger(L, is_map ? SHAPE_MAP : SHAPE_PLAIN);
-    lua_pushcclosure(L, l_pipeline_command, 2);
+    luaL_getmetatable(L, PIPELINE);
+    lua_pushcclosure(L, l_pipeline_command, 3);
     return 1;
 }
 

@@ -66,9 +66,8 @@ static int l_drained(lua_State *L) {
     return task_yield(L);
 }
 
-static int send_command(lua_State *L, const char *name, size_t len, int first,
-                        enum value_shape shape) {
-    struct pool *p = lua_redis_check(L, 1);
+static int send_command(lua_State *L, struct pool *p, const char *name,
+                        size_t len, int first, enum value_shape shape) {
     int results;
     struct task *t = ready_to_call(L, p, &results);
     if (!t) {
@@ -80,12 +79,28 @@ static int send_command(lua_State *L, const char *name, size_t len, int first,
     return task_yield(L);
 }
 
-// client:<command>(...): upvalues are the name and the shape of its reply.
+// check_client is lua_redis_check without a look into the registry.
+static struct pool *check_client(lua_State *L, int class) {
+    struct pool **box = lua_touserdata(L, 1);
+    if (box && lua_getmetatable(L, 1)) {
+        bool is = lua_rawequal(L, -1, class);
+        lua_pop(L, 1);
+        if (is && *box) {
+            return *box;
+        }
+    }
+    return lua_redis_check(L, 1);
+}
+
+// client:<command>(...): upvalues are the name, the shape of its reply, and
+// the clients' metatable
 static int l_command(lua_State *L) {
     size_t len;
+    struct pool *p = check_client(L, lua_upvalueindex(3));
     const char *name = lua_tolstring(L, lua_upvalueindex(1), &len);
-    return send_command(L, name, len, 2,
-                        (enum value_shape)lua_tointeger(L, lua_upvalueindex(2)));
+    return send_command(
+        L, p, name, len, 2,
+        (enum value_shape)lua_tointeger(L, lua_upvalueindex(2)));
 }
 
 // command(name, is_map) -> the function that sends it
@@ -94,16 +109,17 @@ static int l_new_command(lua_State *L) {
     bool is_map = lua_toboolean(L, 2);
     lua_settop(L, 1);
     lua_pushinteger(L, is_map ? SHAPE_MAP : SHAPE_PLAIN);
-    lua_pushcclosure(L, l_command, 2);
+    luaL_getmetatable(L, CLIENT);
+    lua_pushcclosure(L, l_command, 3);
     return 1;
 }
 
 // call(client, name, ...)
 static int l_call(lua_State *L) {
-    lua_redis_check(L, 1);
+    struct pool *p = lua_redis_check(L, 1);
     size_t len;
     const char *name = luaL_checklstring(L, 2, &len);
-    return send_command(L, name, len, 3, SHAPE_PLAIN);
+    return send_command(L, p, name, len, 3, SHAPE_PLAIN);
 }
 
 static struct conn *take(lua_State *L, struct pool *p) {

@@ -48,6 +48,7 @@ struct link {
     struct tls *tls;
     bool is_waiting;      // for the embedded server or a sentinel
     bool is_open;         // opened was called
+    bool has_received;    // and received
     struct defer failing; // what failed at once is told at the turn's end
     int error;
     char host[256]; // what the certificate is to be for
@@ -252,7 +253,7 @@ static void open_now(struct link *l) {
 static void tls_failed(struct link *l) {
     char text[400];
     snprintf(text, sizeof text, "TLS: %s", tls_error(l->tls));
-    if (l->is_open) {
+    if (l->has_received) {
         l->events->ended(l->conn, text);
     } else { // a certificate does not get better by trying again
         l->events->failed(l->conn, true, "redis.tls", text);
@@ -283,6 +284,7 @@ static void receive_tls(struct link *l, const char *bytes, size_t len) {
     while (s->link && l->is_open) {
         long n = tls_read(l->tls, plain, sizeof plain);
         if (n > 0) {
+            l->has_received = true;
             l->events->received(l->conn, plain, (size_t)n);
         } else if (n == TLS_END) {
             l->events->ended(l->conn, "the server closed the connection");

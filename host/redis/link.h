@@ -32,8 +32,10 @@ struct conn_options {
     bool is_once; // an attempt that failed is not repeated
 };
 
-// Exactly one of opened and failed is called, never inside link_open; the
-// others come after opened. It is final when trying again is of no use.
+// One of opened and failed is called, never inside link_open; the others come
+// after opened. It is final when trying again is of no use. With TLS 1.3 a peer
+// refuses our certificate only after that: failed may then come after opened,
+// but not after received.
 struct link_events {
     void (*opened)(struct conn *c);
     void (*failed)(struct conn *c, bool is_final, const char *code,

@@ -16,9 +16,11 @@ struct reader {
     redisReader *hiredis;
     uint64_t fed;         // bytes, in all
     struct buf rest;      // while a reply nests to the limit: what came since
-    uint64_t rest_values; // values of the reply that begin in `rest`
+    size_t rest_at;       // where in it the last array at the limit begins
+    uint64_t rest_values; // values of the reply that begin there
     size_t rest_bulk;     // bytes of a string that is being passed over
     bool is_deep;         // `rest` is kept
+    bool is_too_deep;     // an array lies beyond the limit
     bool is_skipping;     // the reply is too deep: its values are passed over
     const char *error;    // what was wrong
 };

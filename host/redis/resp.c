@@ -3,41 +3,43 @@
 
 #include <string.h>
 
-// head appends "<type><n>\r\n".
-static void head(struct buf *b, char type, uint64_t n) {
-    char *p = buf_reserve(b, 24);
+// put_head writes "<type><n>\r\n" and returns its end.
+static inline char *put_head(char *p, char type, size_t n) {
+    *p++ = type;
     if (n < 10) { // most arguments are short
-        p[0] = type;
-        p[1] = (char)('0' + n);
-        memcpy(p + 2, "\r\n", 2);
-        b->len += 4;
-        return;
+        *p++ = (char)('0' + n);
+    } else if (n < 100) {
+        *p++ = (char)('0' + n / 10);
+        *p++ = (char)('0' + n % 10);
+    } else {
+        char digits[20];
+        char *d = digits + sizeof digits;
+        do {
+            *--d = (char)('0' + n % 10);
+            n /= 10;
+        } while (n);
+        size_t len = (size_t)(digits + sizeof digits - d);
+        memcpy(p, d, len);
+        p += len;
     }
-    if (n < 100) {
-        p[0] = type;
-        p[1] = (char)('0' + n / 10);
-        p[2] = (char)('0' + n % 10);
-        memcpy(p + 3, "\r\n", 2);
-        b->len += 5;
-        return;
-    }
-    buf_addc(b, type);
-    buf_addu(b, n);
-    buf_add(b, "\r\n", 2);
+    memcpy(p, "\r\n", 2);
+    return p + 2;
 }
 
+enum { head_max = 24 };
+
 void resp_command(struct buf *b, size_t argc) {
-    head(b, '*', argc);
+    char *p = put_head(buf_reserve(b, head_max), '*', argc);
+    b->len = (size_t)(p - b->data);
 }
 
 void resp_arg(struct buf *b, const void *bytes, size_t len) {
-    head(b, '$', len);
-    char *p = buf_reserve(b, len + 2);
+    char *p = put_head(buf_reserve(b, len + head_max + 2), '$', len);
     if (len) {
         memcpy(p, bytes, len);
     }
     memcpy(p + len, "\r\n", 2);
-    b->len += len + 2;
+    b->len = (size_t)(p + len + 2 - b->data);
 }
 
 void resp_arg_s(struct buf *b, const char *s) {

@@ -1,27 +1,71 @@
--- redis: pairs of SET and GET, the value compared, by 1, 100 and 1000 tasks on
--- one connection, beside redis-benchmark -c 1 on the same server.
+-- redis: the client beside redis-benchmark -c 1 on the same server: pairs of SET and
+-- GET by 1, 100 and 1000 tasks, pipelines, large values, processor time, TLS, and
+-- messages to a thousand subscribers.
 --
 --   build/neap spec/bench/redis.lua
 package.path = "spec/bench/support/?.lua;" .. package.path
 local measure = require "measure"
 local neap = require "neap"
+local uv = require "luv"
 local redis = neap.redis "memory:"
 measure.pin(redis)
 
-local function reference(pipeline, n)
-  local r = measure.redis_benchmark(redis, "set,get", "-c", "1", "-P", pipeline, "-n", n)
+local function reference(pipeline, n, ...)
+  local r = measure.redis_benchmark(redis, "set,get", "-c", "1", "-P", pipeline, "-n", n, ...)
   return 1 / (1 / r.SET + 1 / r.GET)
 end
 
-local function pairs_by(workers, n)
+local function pairs_by(client, workers, n, value)
   local rate = measure.rate(n, function()
     measure.concurrently(workers, n, function(i, w)
-      local key, value = "bench:" .. w .. ":" .. i, tostring(i)
-      redis:set(key, value)
-      if redis:get(key) ~= value then error("the value of " .. key .. " is another") end
+      local key, v = "bench:" .. w .. ":" .. i % 1000, value or tostring(i)
+      client:set(key, v)
+      if client:get(key) ~= v then error("the value of " .. key .. " is another") end
     end)
   end)
-  redis:flushdb()
+  client:flushdb()
+  return rate
+end
+
+-- pipelines_of: commands a second, by one task, so many in each pipeline
+local function pipelines_of(size, n, name, ...)
+  local args = { ... }
+  return measure.rate(n, function()
+    for _ = 1, n / size do
+      redis:pipeline(function(p)
+        local command = p[name]
+        for _ = 1, size do command(p, unpack(args)) end
+      end)
+    end
+  end)
+end
+
+-- cpu returns the seconds of processor time used by this process and the server.
+local function cpu()
+  local own, info = uv.getrusage(), redis:info "cpu"
+  local function seconds(t) return t.sec + t.usec / 1e6 end
+  return seconds(own.utime) + seconds(own.stime),
+    tonumber(info:match "used_cpu_user:([%d.]+)") + tonumber(info:match "used_cpu_sys:([%d.]+)")
+end
+
+local function deliveries(subscribers, n)
+  local got, all = 0, neap.event()
+  local subs = {}
+  for i = 1, subscribers do
+    local sub = redis:subscribe "bench"
+    subs[i] = sub
+    neap.spawn(function()
+      for _ in sub:messages() do
+        got = got + 1
+        if got == subscribers * n then all:set() end
+      end
+    end)
+  end
+  local rate = measure.rate(subscribers * n, function()
+    for _ = 1, n do redis:publish("bench", "a message") end
+    all:wait()
+  end)
+  for _, sub in ipairs(subs) do sub:close() end
   return rate
 end
 
@@ -29,10 +73,27 @@ for round = 1, 3 do
   local one, hundred = reference("1", "20000"), reference("100", "1000000")
   print(("round %d: redis-benchmark -c 1: -P 1 %.0f pairs/s, -P 100 %.0f"):format(round, one,
     hundred))
-  local rate = pairs_by(1, 10000)
+  local rate = pairs_by(redis, 1, 10000)
   print(("     1 task  %7.0f pairs/s, %.2f of -P 1"):format(rate, rate / one))
   for _, workers in ipairs { 100, 1000 } do
-    rate = pairs_by(workers, 400000)
-    print(("  %4d tasks %7.0f pairs/s, %.2f of -P 100"):format(workers, rate, rate / hundred))
+    local own0, server0 = cpu()
+    rate = pairs_by(redis, workers, 400000)
+    local own, server = cpu()
+    print(("  %4d tasks %7.0f pairs/s, %.2f of -P 100, processor time %.2f of the server's"):format(
+      workers, rate, rate / hundred, (own - own0) / (server - server0)))
   end
+  local set = pipelines_of(100, 500000, "set", "bench:key", "xxx")
+  local get = pipelines_of(100, 500000, "get", "bench:key")
+  rate = 1 / (1 / set + 1 / get)
+  print(("  pipelines of 100: %.0f pairs/s, %.2f of -P 100"):format(rate, rate / hundred))
+  local big = reference("1", "20000", "-d", "65536")
+  rate = pairs_by(redis, 1, 10000, ("x"):rep(65536))
+  print(("  64 KiB values: 1 task %.0f pairs/s, %.2f of redis-benchmark -c 1 -d 65536 (%.0f)"):format(
+    rate, rate / big, big))
+  local r = measure.redis_benchmark(redis, "set,get", "-c", "50", "-n", "20000", "-d", "65536")
+  big = 1 / (1 / r.SET + 1 / r.GET)
+  rate = pairs_by(redis, 50, 10000, ("x"):rep(65536))
+  print(("                50 tasks %.0f pairs/s, %.2f of -c 50 -d 65536 (%.0f)"):format(rate,
+    rate / big, big))
+  print(("  to 1,000 subscribers: %.0f messages/s"):format(deliveries(1000, 500)))
 end
