@@ -25,6 +25,8 @@ struct pipeline {
     struct buf commands; // of struct command
     uint32_t count;
     size_t max; // bytes
+    bool is_closed; // nothing more is recorded
+    bool is_write;  // some command may change something
 };
 
 static struct pipeline *check_pipeline(lua_State *L, int arg) {
@@ -43,6 +45,9 @@ static int l_pipeline(lua_State *L) {
 
 static void record(lua_State *L, struct pipeline *p, const char *name,
                    size_t len, int first, int shape) {
+    if (p->is_closed) {
+        lua_misuse(L, "the pipeline was sent already");
+    }
     size_t room = p->max > p->bytes.len ? p->max - p->bytes.len : 0;
     lua_command_add(L, &p->bytes, name, len, first, room);
     struct command c = {p->bytes.len, (uint16_t)shape};
@@ -50,8 +55,8 @@ static void record(lua_State *L, struct pipeline *p, const char *name,
     p->count++;
 }
 
-// pipeline:<command>(...): upvalues are the name, the shape of its reply, and
-// the pipelines' metatable
+// pipeline:<command>(...): upvalues are the name, the shape of its reply, the
+// pipelines' metatable, and whether it only reads
 static int l_pipeline_command(lua_State *L) {
     struct pipeline *p = lua_touserdata(L, 1);
     if (!p || !lua_getmetatable(L, 1) ||
@@ -62,32 +67,44 @@ static int l_pipeline_command(lua_State *L) {
     size_t len;
     const char *name = lua_tolstring(L, lua_upvalueindex(1), &len);
     record(L, p, name, len, 2, (int)lua_tointeger(L, lua_upvalueindex(2)));
+    p->is_write = p->is_write || !lua_toboolean(L, lua_upvalueindex(4));
     return 0;
 }
 
-// pipeline_command(name, is_map) -> the function that records it
+// pipeline_command(name, is_map, is_read) -> the function that records it
 static int l_new_pipeline_command(lua_State *L) {
     luaL_checkstring(L, 1);
-    bool is_map = lua_toboolean(L, 2);
+    bool is_map = lua_toboolean(L, 2), is_read = lua_toboolean(L, 3);
     lua_settop(L, 1);
     lua_pushinteger(L, is_map ? SHAPE_MAP : SHAPE_PLAIN);
     luaL_getmetatable(L, PIPELINE);
-    lua_pushcclosure(L, l_pipeline_command, 3);
+    lua_pushboolean(L, is_read);
+    lua_pushcclosure(L, l_pipeline_command, 4);
     return 1;
 }
 
-// pipeline_call(pipeline, name, ...)
+// pipeline_call(pipeline, is_read, name, ...)
 static int l_pipeline_call(lua_State *L) {
     struct pipeline *p = check_pipeline(L, 1);
     size_t len;
-    const char *name = luaL_checklstring(L, 2, &len);
-    record(L, p, name, len, 3, SHAPE_PLAIN);
+    const char *name = luaL_checklstring(L, 3, &len);
+    record(L, p, name, len, 4, SHAPE_PLAIN);
+    p->is_write = p->is_write || !lua_toboolean(L, 2);
     return 0;
 }
 
 static int l_pipeline_count(lua_State *L) {
     lua_pushinteger(L, check_pipeline(L, 1)->count);
     return 1;
+}
+
+// pipeline_close(pipeline) -> the number of commands, whether all only read
+static int l_pipeline_close(lua_State *L) {
+    struct pipeline *p = check_pipeline(L, 1);
+    p->is_closed = true;
+    lua_pushinteger(L, p->count);
+    lua_pushboolean(L, !p->is_write);
+    return 2;
 }
 
 static int l_pipeline_gc(lua_State *L) {
@@ -126,6 +143,7 @@ static const luaL_Reg functions[] = {
     {"pipeline_command", l_new_pipeline_command},
     {"pipeline_call", l_pipeline_call},
     {"pipeline_count", l_pipeline_count},
+    {"pipeline_close", l_pipeline_close},
     {NULL, NULL}};
 
 void lua_pipeline_open(lua_State *L) {

@@ -3,16 +3,22 @@
 // A subscription keeps what nobody has asked for yet in a Lua table, as a ring.
 // When it is full, the oldest message makes room, and the next that is asked
 // for is an event that says how many were lost.
+//
+// What Lua allocates may run finalizers, which may close anything. So while
+// those who listen are told, only on_message allocates, and it asks for the
+// next one after that; the rest wakes tasks with plain values.
 #include "lua/lua_pubsub.h"
 
 #include <lauxlib.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "core/runtime.h"
 #include "lua/lua_error.h"
 #include "lua/lua_redis.h"
-#include "lua/lua_value.h"
 #include "redis/pubsub.h"
 
 #define SUBSCRIPTION "neap.subscription"
@@ -23,35 +29,16 @@ struct subscription {
     int ring;              // registry reference of the table
     uint32_t first, count; // of what lies in it
     uint32_t limit;
-    uint64_t lost;       // messages that made room
-    struct waitq asking; // tasks that wait for a message
+    uint64_t lost;         // messages that made room
+    bool is_gap_lost;      // and a reconnect's gap among them
+    struct waitq asking;   // tasks that wait for a message
     struct waitq settling; // and for their subscription
     bool is_over;
     char code[64], error[512]; // why it failed
 };
 
-// What lies on the decoder while a message is given out: the names of the
-// fields, then their values.
-enum { AT_CHANNEL = 1, AT_PAYLOAD, AT_PATTERN, AT_VALUES = 3, AT_TOP = 6 };
-
 static struct subscription *of(struct subscriber *s) {
     return (struct subscription *)(void *)s;
-}
-
-static void begin(struct conn *c, const struct pubsub_message *m) {
-    lua_State *L = value_decoder(c);
-    if (lua_gettop(L) < AT_PATTERN) {
-        lua_settop(L, 0);
-        lua_pushliteral(L, "channel");
-        lua_pushliteral(L, "payload");
-        lua_pushliteral(L, "pattern");
-    }
-    lua_settop(L, AT_PATTERN);
-    lua_pushlstring(L, m->channel, m->channel_len);
-    lua_pushlstring(L, m->payload, m->payload_len);
-    if (m->pattern) {
-        lua_pushlstring(L, m->pattern, m->pattern_len);
-    }
 }
 
 static void update_waiting(struct subscription *s) {
@@ -59,79 +46,89 @@ static void update_waiting(struct subscription *s) {
                                         !list_is_empty(&s->settling.tasks));
 }
 
-// put gives the event on top of L to a task that waits, or keeps it.
-// // [-1, +0]
+// at returns the index in the ring of the event that is i-th from the oldest.
+static int at(const struct subscription *s, uint32_t i) {
+    return (int)((s->first + (uint64_t)i) % s->limit) + 1;
+}
+
+// drop_oldest makes room. The ring is on top of L. // [-0, +0]
+static void drop_oldest(struct subscription *s, lua_State *L) {
+    lua_rawgeti(L, -1, at(s, 0));
+    bool is_gap = lua_isboolean(L, -1);
+    lua_pop(L, 1);
+    s->is_gap_lost = s->is_gap_lost || is_gap;
+    s->lost += !is_gap;
+    s->first = (s->first + 1) % s->limit;
+    s->count--;
+}
+
+// put gives the event on top of L to a task that waits, or keeps it: a message,
+// or true for a reconnect. // [-1, +0]
 static void put(struct subscription *s, lua_State *L) {
     if (!list_is_empty(&s->asking.tasks)) {
         waitq_wake(&s->asking, L, 1);
-        if (list_is_empty(&s->asking.tasks)) {
-            update_waiting(s);
-        }
+        update_waiting(s);
         return;
-    }
-    if (s->count == s->limit) {
-        s->first = (s->first + 1) % s->limit;
-        s->count--;
-        s->lost++;
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->ring);
     lua_insert(L, -2);
-    lua_rawseti(L, -2, (int)((s->first + s->count++) % s->limit) + 1);
+    bool is_gap = lua_isboolean(L, -1);
+    if (is_gap && s->count) { // two reconnects in a row are one gap
+        lua_rawgeti(L, -2, at(s, s->count - 1));
+        bool is_again = lua_isboolean(L, -1);
+        lua_pop(L, 1);
+        if (is_again) {
+            lua_pop(L, 2);
+            return;
+        }
+    }
+    if (s->count == s->limit) {
+        lua_insert(L, -2);
+        drop_oldest(s, L);
+        lua_insert(L, -2);
+    }
+    lua_rawseti(L, -2, at(s, s->count++));
     lua_pop(L, 1);
 }
 
-static void on_message(struct subscriber *sub, bool has_pattern) {
-    lua_State *L = value_decoder(pubsub_conn(sub->pubsub));
-    int fields = has_pattern ? 3 : 2;
-    lua_createtable(L, 0, fields);
-    for (int i = 1; i <= fields; i++) {
-        lua_pushvalue(L, i);
-        lua_pushvalue(L, AT_VALUES + i);
-        lua_rawset(L, -3);
+static void on_message(struct pubsub *ps, const struct pubsub_message *m) {
+    static const char *const names[] = {"channel", "payload", "pattern"};
+    lua_State *L = pubsub_runtime(ps)->L;
+    int fields = m->pattern ? 3 : 2, base = lua_gettop(L);
+    lua_checkstack(L, 8);
+    lua_pushlstring(L, m->channel, m->channel_len);
+    lua_pushlstring(L, m->payload, m->payload_len);
+    lua_pushlstring(L, m->pattern, m->pattern_len);
+    while (pubsub_has_next(ps)) {
+        lua_createtable(L, 0, fields);
+        for (int i = 0; i < fields; i++) {
+            lua_pushvalue(L, base + 1 + i);
+            lua_setfield(L, -2, names[i]);
+        }
+        struct subscriber *s = pubsub_next(ps);
+        if (!s) {
+            break; // the last was closed just now
+        }
+        put(of(s), L);
     }
-    put(of(sub), L);
-}
-
-// push_gap pushes an event that is no message. // [-0, +1]
-static void push_gap(lua_State *L, const char *why, uint64_t lost) {
-    lua_createtable(L, 0, 2);
-    lua_pushstring(L, why);
-    lua_setfield(L, -2, "gap");
-    if (lost) {
-        lua_pushnumber(L, (double)lost);
-        lua_setfield(L, -2, "lost");
-    }
+    lua_settop(L, base);
 }
 
 static void on_gap(struct subscriber *sub) {
     struct subscription *s = of(sub);
-    push_gap(s->rt->L, "reconnect", 0);
+    lua_pushboolean(s->rt->L, true);
     put(s, s->rt->L);
 }
 
-static void on_subscribed(struct subscriber *sub) {
-    struct subscription *s = of(sub);
-    while (waitq_wake(&s->settling, s->rt->L, 0)) {
+// wake_all ends all waits; those who waited look again.
+static void wake_all(struct subscription *s, struct waitq *q) {
+    while (waitq_wake(q, s->rt->L, 0)) {
     }
     update_waiting(s);
 }
 
-static void push_failure(lua_State *L, const struct subscription *s) {
-    lua_pushlightuserdata(L, (void *)&task_fail_key);
-    lua_push_error(L, s->code, "%s", s->error);
-}
-
-// wake_all ends all waits: with the failure, or else with nothing.
-static void wake_all(struct subscription *s) {
-    struct waitq *queues[] = {&s->asking, &s->settling};
-    for (int i = 0; i < 2; i++) {
-        while (!list_is_empty(&queues[i]->tasks)) {
-            if (s->code[0]) {
-                push_failure(s->rt->L, s);
-            }
-            waitq_wake(queues[i], s->rt->L, s->code[0] ? 2 : 0);
-        }
-    }
+static void on_subscribed(struct subscriber *sub) {
+    wake_all(of(sub), &of(sub)->settling);
 }
 
 static void on_failed(struct subscriber *sub, const char *code,
@@ -140,12 +137,11 @@ static void on_failed(struct subscriber *sub, const char *code,
     snprintf(s->code, sizeof s->code, "%s", code);
     snprintf(s->error, sizeof s->error, "%s", text);
     s->is_over = true;
-    wake_all(s);
-    update_waiting(s);
+    wake_all(s, &s->settling);
+    wake_all(s, &s->asking);
 }
 
-static const struct pubsub_events events = {.begin = begin,
-                                            .message = on_message,
+static const struct pubsub_events events = {.message = on_message,
                                             .subscribed = on_subscribed,
                                             .gap = on_gap,
                                             .failed = on_failed};
@@ -156,29 +152,45 @@ static const struct pubsub_events events = {.begin = begin,
 static int l_subscription(lua_State *L) {
     struct pool *p = lua_redis_check(L, 1);
     lua_Integer limit = luaL_checkinteger(L, 2);
-    struct subscription *s = lua_newuserdata(L, sizeof *s);
-    *s = (struct subscription){.rt = p->rt, .limit = (uint32_t)limit};
+    luaL_argcheck(L, limit >= 1 && limit <= INT32_MAX, 2, "from 1 expected");
     lua_newtable(L);
-    s->ring = luaL_ref(L, LUA_REGISTRYINDEX);
+    struct subscription **box = lua_newuserdata(L, sizeof *box);
+    *box = NULL;
+    luaL_getmetatable(L, SUBSCRIPTION);
+    lua_setmetatable(L, -2);
+    lua_insert(L, -2);
+    int ring = luaL_ref(L, LUA_REGISTRYINDEX);
+    p = lua_redis_check(L, 1); // a finalizer may have closed it
+    struct subscription *s = *box = xcalloc(1, sizeof *s);
+    s->rt = p->rt;
+    s->ring = ring;
+    s->limit = (uint32_t)limit;
     waitq_init(&s->asking);
     waitq_init(&s->settling);
     if (!p->pubsub) {
         p->pubsub = pubsub_new(p->rt, &p->options, &events);
     }
     subscriber_open(&s->subscriber, p->pubsub);
-    luaL_getmetatable(L, SUBSCRIPTION);
-    lua_setmetatable(L, -2);
     return 1;
 }
 
 static struct subscription *check(lua_State *L) {
-    return luaL_checkudata(L, 1, SUBSCRIPTION);
+    struct subscription **box = luaL_checkudata(L, 1, SUBSCRIPTION);
+    if (!*box) { // only another finalizer can still have it
+        lua_fail(L, "redis.closed", "the subscription is closed");
+    }
+    return *box;
+}
+
+static void push_failure(lua_State *L, const struct subscription *s) {
+    lua_push_error(L, s->code, "%s", s->error);
 }
 
 static struct subscription *check_open(lua_State *L) {
     struct subscription *s = check(L);
     if (s->code[0]) {
-        lua_fail(L, s->code, "%s", s->error);
+        push_failure(L, s);
+        lua_error(L);
     }
     if (s->is_over) {
         lua_fail(L, "redis.closed", "the subscription is closed");
@@ -186,15 +198,16 @@ static struct subscription *check_open(lua_State *L) {
     return s;
 }
 
-// listen(subscription, is_pattern, name)
+// listen(subscription, is_pattern, name) -> whether it did not yet
 static int l_listen(lua_State *L) {
     struct subscription *s = check_open(L);
     size_t len;
     const char *name = luaL_checklstring(L, 3, &len);
-    subscriber_add(&s->subscriber,
-                   lua_toboolean(L, 2) ? TOPIC_PATTERN : TOPIC_CHANNEL, name,
-                   len);
-    return 0;
+    bool is = subscriber_add(
+        &s->subscriber, lua_toboolean(L, 2) ? TOPIC_PATTERN : TOPIC_CHANNEL,
+        name, len);
+    lua_pushboolean(L, is);
+    return 1;
 }
 
 // unlisten(subscription, is_pattern, name) -> whether it listened
@@ -227,52 +240,95 @@ static int wait_in(lua_State *L, struct subscription *s, struct waitq *q) {
     return task_yield(L);
 }
 
-// subscribed(subscription): waits until Redis has confirmed all
+// subscribed(subscription) -> true if Redis has confirmed all; else it waits,
+// and the caller looks again
 static int l_subscribed(lua_State *L) {
     struct subscription *s = check_open(L);
-    return s->subscriber.unconfirmed ? wait_in(L, s, &s->settling) : 0;
+    if (s->subscriber.unconfirmed) {
+        return wait_in(L, s, &s->settling);
+    }
+    lua_pushboolean(L, true);
+    return 1;
 }
 
-// next_message(subscription) -> the next event, or nil at the end
+// push_gap pushes an event that is no message. // [-0, +1]
+static void push_gap(lua_State *L, const char *why, uint64_t lost) {
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, why);
+    lua_setfield(L, -2, "gap");
+    if (lost) {
+        lua_pushnumber(L, (double)lost);
+        lua_setfield(L, -2, "lost");
+    }
+}
+
+static void push_oldest(lua_State *L, struct subscription *s) {
+    int place = at(s, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->ring);
+    lua_rawgeti(L, -1, place);
+    lua_pushnil(L);
+    lua_rawseti(L, -3, place);
+    s->count--;
+    s->first = s->count ? (s->first + 1) % s->limit : 0;
+}
+
+// next_message(subscription) -> the next event, true for a reconnect's gap;
+// false at the end, FAIL and the error after a failure. Without either it
+// waits; woken with nothing the caller looks again.
 static int l_next_message(lua_State *L) {
     struct subscription *s = check(L);
     if (s->lost) {
-        push_gap(L, "overflow", s->lost);
+        uint64_t lost = s->lost;
         s->lost = 0;
-        return 1;
-    }
-    if (s->count) {
-        int at = (int)s->first + 1;
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->ring);
-        lua_rawgeti(L, -1, at);
-        lua_pushnil(L);
-        lua_rawseti(L, -3, at);
-        s->first = (s->first + 1) % s->limit;
-        s->count--;
-        return 1;
-    }
-    if (s->code[0]) {
+        push_gap(L, "overflow", lost);
+    } else if (s->is_gap_lost) {
+        s->is_gap_lost = false;
+        lua_pushboolean(L, true);
+    } else if (s->count) {
+        push_oldest(L, s);
+    } else if (s->code[0]) {
+        lua_pushlightuserdata(L, (void *)&task_fail_key);
         push_failure(L, s);
         return 2;
+    } else if (s->is_over) {
+        lua_pushboolean(L, false);
+    } else {
+        return wait_in(L, s, &s->asking);
     }
-    return s->is_over ? 0 : wait_in(L, s, &s->asking);
+    return 1;
+}
+
+// forget_events empties the ring: nobody is to get any more.
+static void forget_events(lua_State *L, struct subscription *s) {
+    s->count = s->first = 0;
+    s->lost = 0;
+    s->is_gap_lost = false;
+    lua_newtable(L);
+    lua_rawseti(L, LUA_REGISTRYINDEX, s->ring);
 }
 
 // end_subscription(subscription)
 static int l_end(lua_State *L) {
     struct subscription *s = check(L);
     s->is_over = true;
-    wake_all(s);
+    s->code[0] = 0;
     subscriber_close(&s->subscriber);
+    wake_all(s, &s->settling);
+    wake_all(s, &s->asking);
+    forget_events(L, s);
     return 0;
 }
 
 static int l_gc(lua_State *L) {
-    struct subscription *s = check(L);
-    subscriber_close(&s->subscriber);
-    waitq_clear(&s->asking);
-    waitq_clear(&s->settling);
-    luaL_unref(L, LUA_REGISTRYINDEX, s->ring);
+    struct subscription **box = luaL_checkudata(L, 1, SUBSCRIPTION), *s = *box;
+    *box = NULL;
+    if (s) {
+        subscriber_close(&s->subscriber);
+        waitq_clear(&s->asking);
+        waitq_clear(&s->settling);
+        luaL_unref(L, LUA_REGISTRYINDEX, s->ring);
+        free(s);
+    }
     return 0;
 }
 

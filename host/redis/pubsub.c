@@ -14,7 +14,7 @@ struct topic {
     struct topic *next; // in its bucket
     enum topic_kind kind;
     bool is_confirmed;
-    uint64_t serial;
+    uint64_t serial; // one number for each that there was
     struct list members;
     size_t len;
     char name[];
@@ -45,6 +45,11 @@ struct pubsub {
     struct piece pieces[4];
     int piece_count;
     bool is_error;
+    // who gets the message that is given out, up to the end of its topic's
+    // members; NULL: the topic has gone
+    struct list *next_member, *members_end;
+    bool is_giving; // a message is given out
+    bool is_closed; // meanwhile: it is freed after that
 };
 
 // -- topics
@@ -99,8 +104,10 @@ static struct topic *add_topic(struct pubsub *ps, enum topic_kind kind,
 }
 
 static void remove_topic(struct pubsub *ps, struct topic *t) {
-    struct topic **at =
-        &ps->buckets[bucket_of(ps, t->kind, t->name, t->len)];
+    if (ps->next_member == &t->members) {
+        ps->next_member = NULL;
+    }
+    struct topic **at = &ps->buckets[bucket_of(ps, t->kind, t->name, t->len)];
     while (*at != t) {
         at = &(*at)->next;
     }
@@ -132,23 +139,44 @@ static void update_want(struct pubsub *ps) {
 
 // -- what comes
 
+static struct subscriber *member(const struct list *n) {
+    return list_entry(n, struct membership, in_topic)->subscriber;
+}
+
+// settle tells a subscriber that nothing it asked for is open any more.
+static void settle(struct pubsub *ps, struct subscriber *s) {
+    s->is_settled = true;
+    if (s->has_gap) {
+        s->has_gap = false;
+        ps->events->gap(s);
+    }
+    ps->events->subscribed(s);
+}
+
 static void confirm(struct pubsub *ps, struct topic *t) {
     if (t->is_confirmed) {
         return;
     }
     t->is_confirmed = true;
     for (struct list *n = t->members.next; n != &t->members; n = n->next) {
-        struct subscriber *s =
-            list_entry(n, struct membership, in_topic)->subscriber;
-        if (--s->unconfirmed > 0) {
-            continue;
+        if (--member(n)->unconfirmed == 0) {
+            settle(ps, member(n));
         }
-        if (s->has_gap) {
-            s->has_gap = false;
-            ps->events->gap(s);
-        }
-        ps->events->subscribed(s);
     }
+}
+
+static void fail(struct pubsub *ps, struct subscriber *s, const char *code,
+                 const char *text) {
+    ps->events->failed(s, code, text);
+    subscriber_close(s);
+}
+
+static uint32_t count_members(const struct topic *t) {
+    uint32_t count = 0;
+    for (struct list *n = t->members.next; n != &t->members; n = n->next) {
+        count++;
+    }
+    return count;
 }
 
 static void fail_topic(struct pubsub *ps, struct topic *t, const char *text) {
@@ -157,21 +185,23 @@ static void fail_topic(struct pubsub *ps, struct topic *t, const char *text) {
     for (char *p = code; *p; p++) {
         *p = (char)tolower((unsigned char)*p);
     }
-    struct list *next;
-    for (struct list *n = t->members.next; n != &t->members; n = next) {
-        next = n->next;
-        ps->events->failed(
-            list_entry(n, struct membership, in_topic)->subscriber, code, text);
+    for (uint32_t n = count_members(t); n > 0; n--) { // the last ends the topic
+        fail(ps, member(t->members.next), code, text);
     }
 }
 
-// take_expected returns the topic of the command that is answered now.
-static struct topic *take_expected(struct pubsub *ps) {
+// take_expected returns the serial of the topic whose command is answered now.
+static uint64_t take_expected(struct pubsub *ps) {
     uint64_t serial = 0;
     if (ps->expected.len >= sizeof serial) {
         memcpy(&serial, ps->expected.data, sizeof serial);
         buf_shift(&ps->expected, sizeof serial);
     }
+    return serial;
+}
+
+// find_serial looks through all: an error does not name its topic.
+static struct topic *find_serial(const struct pubsub *ps, uint64_t serial) {
     for (uint32_t i = 0; i < ps->cap; i++) {
         for (struct topic *t = ps->buckets[i]; t; t = t->next) {
             if (t->serial == serial) {
@@ -202,48 +232,79 @@ static void deliver(struct pubsub *ps, bool has_pattern) {
     m.channel = piece(ps, i++, &m.channel_len);
     m.payload = piece(ps, i, &m.payload_len);
     struct topic *t =
-        has_pattern
-            ? find_topic(ps, TOPIC_PATTERN, m.pattern, m.pattern_len)
-            : find_topic(ps, TOPIC_CHANNEL, m.channel, m.channel_len);
+        has_pattern ? find_topic(ps, TOPIC_PATTERN, m.pattern, m.pattern_len)
+                    : find_topic(ps, TOPIC_CHANNEL, m.channel, m.channel_len);
     if (!t) {
         return; // its last subscriber has just left
     }
-    ps->events->begin(ps->conn, &m);
-    for (struct list *n = t->members.next; n != &t->members; n = n->next) {
-        ps->events->message(
-            list_entry(n, struct membership, in_topic)->subscriber,
-            has_pattern);
+    ps->is_giving = true;
+    ps->members_end = &t->members;
+    ps->next_member = t->members.next;
+    ps->events->message(ps, &m);
+    ps->next_member = NULL;
+    ps->is_giving = false;
+}
+
+bool pubsub_has_next(const struct pubsub *ps) {
+    // of a topic that has gone, next_member is NULL: it stood at its head
+    return ps->next_member && ps->next_member != ps->members_end;
+}
+
+struct subscriber *pubsub_next(struct pubsub *ps) {
+    if (!pubsub_has_next(ps)) {
+        return NULL;
     }
+    struct list *n = ps->next_member;
+    ps->next_member = n->next;
+    return member(n);
+}
+
+// on_confirmed: the channel may have been left and asked for again since; then
+// this is not the answer that it waits for.
+static void on_confirmed(struct pubsub *ps, enum topic_kind kind) {
+    size_t len;
+    const char *name = piece(ps, 1, &len);
+    struct topic *t = find_topic(ps, kind, name, len);
+    uint64_t serial = take_expected(ps);
+    if (t && t->serial == serial) {
+        confirm(ps, t);
+    }
+}
+
+static void on_error(struct pubsub *ps) {
+    struct topic *t = find_serial(ps, take_expected(ps));
+    buf_addc(&ps->text, 0);
+    if (t) {
+        fail_topic(ps, t, ps->text.data);
+    }
+}
+
+static void free_pubsub(struct pubsub *ps) {
+    buf_clear(&ps->expected);
+    buf_clear(&ps->text);
+    free(ps->buckets);
+    free(ps);
 }
 
 static void on_push(struct waiter *w) {
     struct pubsub *ps = w->ctx;
-    bool is_pattern = piece_is(ps, 0, "psubscribe");
     if (ps->is_error) {
-        struct topic *t = take_expected(ps);
-        buf_addc(&ps->text, 0);
-        if (t) {
-            fail_topic(ps, t, ps->text.data);
-        }
+        on_error(ps);
     } else if (piece_is(ps, 0, "message") && ps->piece_count == 3) {
         deliver(ps, false);
     } else if (piece_is(ps, 0, "pmessage") && ps->piece_count == 4) {
         deliver(ps, true);
-    } else if ((is_pattern || piece_is(ps, 0, "subscribe")) &&
-               ps->piece_count >= 2) {
-        size_t len;
-        const char *name = piece(ps, 1, &len);
-        struct topic *t = find_topic(
-            ps, is_pattern ? TOPIC_PATTERN : TOPIC_CHANNEL, name, len);
-        buf_shift(&ps->expected,
-                  ps->expected.len < sizeof(uint64_t) ? 0 : sizeof(uint64_t));
-        if (t) {
-            confirm(ps, t);
-        }
+    } else if (piece_is(ps, 0, "subscribe") && ps->piece_count == 2) {
+        on_confirmed(ps, TOPIC_CHANNEL);
+    } else if (piece_is(ps, 0, "psubscribe") && ps->piece_count == 2) {
+        on_confirmed(ps, TOPIC_PATTERN);
     } else if (piece_is(ps, 0, "unsubscribe") ||
                piece_is(ps, 0, "punsubscribe")) {
-        buf_shift(&ps->expected,
-                  ps->expected.len < sizeof(uint64_t) ? 0 : sizeof(uint64_t));
+        take_expected(ps);
+    }
+    if (ps->is_closed) {
+        free_pubsub(ps);
+        return;
     }
     ps->piece_count = 0;
     ps->text.len = 0;
@@ -279,8 +340,7 @@ static void *on_array(struct waiter *w, const redisReadTask *t, size_t n) {
     return ps;
 }
 
-static void *on_integer(struct waiter *w, const redisReadTask *t,
-                        long long v) {
+static void *on_integer(struct waiter *w, const redisReadTask *t, long long v) {
     (void)t, (void)v;
     return w->ctx;
 }
@@ -313,11 +373,6 @@ static void on_ready(struct conn *c) {
 
 static void on_lost(struct conn *c) {
     struct pubsub *ps = c->ctx;
-    struct list *subs = &ps->subscribers;
-    for (struct list *n = subs->next; n != subs; n = n->next) {
-        struct subscriber *s = list_entry(n, struct subscriber, link);
-        s->has_gap = s->has_gap || s->unconfirmed == 0;
-    }
     for (uint32_t i = 0; i < ps->cap; i++) {
         for (struct topic *t = ps->buckets[i]; t; t = t->next) {
             struct list *members = &t->members;
@@ -326,8 +381,8 @@ static void on_lost(struct conn *c) {
             }
             t->is_confirmed = false;
             for (struct list *n = members->next; n != members; n = n->next) {
-                list_entry(n, struct membership, in_topic)
-                    ->subscriber->unconfirmed++;
+                member(n)->unconfirmed++;
+                member(n)->has_gap = true;
             }
         }
     }
@@ -341,8 +396,8 @@ static void on_refused(struct conn *c, const char *code, const char *text) {
     for (struct list *n = subs->next; n != subs; n = next) {
         next = n->next;
         struct subscriber *s = list_entry(n, struct subscriber, link);
-        if (s->unconfirmed && !s->has_gap) {
-            ps->events->failed(s, code, text);
+        if (s->unconfirmed && !s->is_settled) {
+            fail(ps, s, code, text);
         }
     }
 }
@@ -365,6 +420,10 @@ struct pubsub *pubsub_new(struct runtime *rt,
     return ps;
 }
 
+struct runtime *pubsub_runtime(const struct pubsub *ps) {
+    return ps->rt;
+}
+
 struct conn *pubsub_conn(struct pubsub *ps) {
     return ps->conn;
 }
@@ -376,15 +435,14 @@ void pubsub_renew(struct pubsub *ps, const char *why) {
 void pubsub_close(struct pubsub *ps) {
     struct list *subs = &ps->subscribers;
     while (!list_is_empty(subs)) {
-        struct subscriber *s = list_entry(subs->next, struct subscriber, link);
-        ps->events->failed(s, "redis.closed", "the client was closed");
-        subscriber_close(s);
+        fail(ps, list_entry(subs->next, struct subscriber, link),
+             "redis.closed", "the client was closed");
     }
     conn_close(ps->conn, "redis.closed", "the client was closed");
-    buf_clear(&ps->expected);
-    buf_clear(&ps->text);
-    free(ps->buckets);
-    free(ps);
+    ps->is_closed = true;
+    if (!ps->is_giving) {
+        free_pubsub(ps);
+    }
 }
 
 // -- subscribers
@@ -407,12 +465,12 @@ static struct membership *find_member(struct subscriber *s,
     return NULL;
 }
 
-void subscriber_add(struct subscriber *s, enum topic_kind kind,
+bool subscriber_add(struct subscriber *s, enum topic_kind kind,
                     const char *name, size_t len) {
     struct pubsub *ps = s->pubsub;
     struct topic *t = find_topic(ps, kind, name, len);
     if (t && find_member(s, t)) {
-        return;
+        return false;
     }
     struct membership *m = xcalloc(1, sizeof *m);
     bool is_new = !t;
@@ -428,11 +486,15 @@ void subscriber_add(struct subscriber *s, enum topic_kind kind,
         say(ps, "SUBSCRIBE", t);
     }
     update_want(ps);
+    return true;
 }
 
 static void leave(struct pubsub *ps, struct membership *m) {
     struct topic *t = m->topic;
     m->subscriber->unconfirmed -= !t->is_confirmed;
+    if (ps->next_member == &m->in_topic) {
+        ps->next_member = m->in_topic.next;
+    }
     list_remove(&m->in_topic);
     list_remove(&m->in_subscriber);
     free(m);
@@ -449,7 +511,11 @@ bool subscriber_remove(struct subscriber *s, enum topic_kind kind,
     if (!m) {
         return false;
     }
+    uint32_t before = s->unconfirmed;
     leave(s->pubsub, m);
+    if (before && s->unconfirmed == 0) { // it was the last that was open
+        settle(s->pubsub, s);
+    }
     update_want(s->pubsub);
     return true;
 }

@@ -15,17 +15,19 @@ struct pubsub_message {
     size_t pattern_len, channel_len, payload_len;
 };
 
+struct pubsub;
 struct subscriber;
 
+// What those who listen are told. `message` may run anything, closing
+// subscribers and the client included; the others may not.
 struct pubsub_events {
-    // a message has come; `message` is called for each who gets it
-    void (*begin)(struct conn *c, const struct pubsub_message *m);
-    void (*message)(struct subscriber *s, bool has_pattern);
+    // a message has come: pubsub_next gives those who get it
+    void (*message)(struct pubsub *ps, const struct pubsub_message *m);
     // all that it asked for is subscribed to
     void (*subscribed)(struct subscriber *s);
     // the same after a reconnect: messages may have been missed
     void (*gap)(struct subscriber *s);
-    // a subscription was refused
+    // it was refused, or the client is closed: it is closed after this
     void (*failed)(struct subscriber *s, const char *code, const char *text);
 };
 
@@ -35,6 +37,7 @@ struct subscriber {
     struct list link;
     struct list memberships;
     uint32_t unconfirmed; // of them
+    bool is_settled;      // all were confirmed once
     bool has_gap;         // to be told when all are confirmed
     bool is_waiting;      // somebody waits for it: it keeps the loop alive
 };
@@ -50,6 +53,16 @@ void pubsub_close(struct pubsub *ps);
 // pubsub_renew makes it connect anew.
 void pubsub_renew(struct pubsub *ps, const char *why);
 
+// pubsub_has_next says whether there is somebody left who gets the message.
+bool pubsub_has_next(const struct pubsub *ps);
+
+// pubsub_next returns who gets the message next, NULL after the last. It looks
+// no further than that: those who leave meanwhile are passed over.
+struct subscriber *pubsub_next(struct pubsub *ps);
+
+// pubsub_runtime is where it runs.
+struct runtime *pubsub_runtime(const struct pubsub *ps);
+
 // pubsub_conn is its connection.
 struct conn *pubsub_conn(struct pubsub *ps);
 
@@ -59,8 +72,8 @@ void subscriber_open(struct subscriber *s, struct pubsub *ps);
 // subscriber_close ends it; nothing comes after that.
 void subscriber_close(struct subscriber *s);
 
-// subscriber_add listens to a channel or pattern, if it does not yet.
-void subscriber_add(struct subscriber *s, enum topic_kind kind,
+// subscriber_add listens to a channel or pattern; false if it does already.
+bool subscriber_add(struct subscriber *s, enum topic_kind kind,
                     const char *name, size_t len);
 
 // subscriber_remove no longer listens to it; false if it did not.

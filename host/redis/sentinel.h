@@ -16,8 +16,8 @@ typedef void sentinel_cb(void *arg, const char *host, int port,
                          const char *error);
 
 // sentinel_new readies the sentinels of a URL, which has to outlive them. tls
-// is for talking to them, or NULL. on_switch(arg) is called when they say that
-// another server is the primary now.
+// is for talking to them, or NULL. on_switch(arg) is called when they name
+// another primary than before, though nobody doubted that one.
 struct sentinel *sentinel_new(struct runtime *rt, const struct redis_url *url,
                               struct tls_context *tls,
                               void (*on_switch)(void *arg), void *arg);
@@ -32,7 +32,7 @@ void sentinel_ask(struct sentinel *s, sentinel_cb *cb, void *arg);
 void sentinel_forget(struct sentinel *s, const void *arg);
 
 // sentinel_doubt: what was named last is no primary; another sentinel is to be
-// asked first.
+// asked first the next time. It may be said more than once.
 void sentinel_doubt(struct sentinel *s);
 
 #endif

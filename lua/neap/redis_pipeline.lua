@@ -12,14 +12,9 @@ local M = {}
 local Pipeline = {}
 local notes = setmetatable({}, { __mode = "k" }) -- what is kept beside a pipeline
 
-local function kept_of(p)
-  return notes[p] or error("the pipeline was sent already", 3)
-end
-
 -- note keeps what has to be done with the reply of the command just recorded.
-local function note(p, kept, name, ...)
-  local n = core.pipeline_count(p)
-  if not command.reads[name] then kept.writes = true end
+local function note(p, name, ...)
+  local n, kept = core.pipeline_count(p), notes[p]
   local shape = shapes[name]
   if shape then kept[n] = { shape = shape, n = select("#", ...), ... } end
   if command.maps[name] then -- C makes it, but not within EXEC's reply
@@ -36,24 +31,20 @@ local function new_method(_, key)
   elseif command.blocking[name] then
     return function(self, ...)
       command.check_blocking(name, ...)
-      local kept = kept_of(self)
-      core.pipeline_call(self, name, ...)
-      note(self, kept, name, ...)
+      core.pipeline_call(self, command.reads[name], name, ...)
+      note(self, name, ...)
     end
   end
-  local record = core.pipeline_command(name, command.maps[name])
-  local is_noted = shapes[name] or command.maps[name]
-  local is_read = command.reads[name]
-  Pipeline[key] = function(self, ...)
-    local kept = notes[self] or kept_of(self)
-    record(self, ...)
-    if is_noted then
-      note(self, kept, name, ...)
-    elseif not is_read then
-      kept.writes = true
+  local method = core.pipeline_command(name, command.maps[name], command.reads[name])
+  if shapes[name] or command.maps[name] then
+    local record = method
+    method = function(self, ...)
+      record(self, ...)
+      note(self, name, ...)
     end
   end
-  return Pipeline[key]
+  Pipeline[key] = method
+  return method
 end
 setmetatable(Pipeline, { __index = new_method })
 core.pipeline_class.__index = Pipeline
@@ -63,9 +54,7 @@ core.pipeline_class.__index = Pipeline
 function Pipeline:call(name, ...)
   local upper = command.check(name, ...)
   command.check_blocking(upper, ...)
-  local kept = kept_of(self)
-  core.pipeline_call(self, upper, ...)
-  if not command.reads[upper] then kept.writes = true end
+  core.pipeline_call(self, command.reads[upper], upper, ...)
 end
 
 --- p:client(...): as redis:client.
@@ -80,17 +69,16 @@ function Pipeline:lua(script, keys, ...)
   if not source then error("bad argument #1 to 'lua' (what redis:lua returned expected)", 2) end
   keys = keys or {}
   if type(keys) ~= "table" then error("bad argument #2 to 'lua' (a list of keys expected)", 2) end
-  local kept = kept_of(self)
+  local kept = notes[self] or {}
   kept.scripts = kept.scripts or {}
   if kept.scripts[source.text] and source.sha then
-    core.pipeline_call(self, "EVALSHA", source.sha, #keys, keys, ...)
+    core.pipeline_call(self, false, "EVALSHA", source.sha, #keys, keys, ...)
     kept.by_hash = kept.by_hash or {}
     kept.by_hash[core.pipeline_count(self)] = { source.text, #keys, keys, n = select("#", ...), ... }
   else
-    core.pipeline_call(self, "EVAL", source.text, #keys, keys, ...)
+    core.pipeline_call(self, false, "EVAL", source.text, #keys, keys, ...)
     kept.scripts[source.text] = true
   end
-  kept.writes = true
 end
 
 --- redis_pipeline.sources: by script (a function of redis:lua), its text and, once known,
@@ -123,7 +111,7 @@ local function record(client, fn, what, ...)
   local kept = {}
   notes[p] = kept
   fn(p, ...)
-  notes[p] = nil -- what is recorded now, is recorded too late
+  kept.count, kept.is_read = core.pipeline_close(p)
   return p, kept
 end
 
@@ -156,10 +144,10 @@ end
 --- redis_pipeline.pipeline(client, fn): redis:pipeline.
 function M.pipeline(client, fn)
   local p, kept = record(client, fn, "pipeline")
-  if core.pipeline_count(p) == 0 then return json.array() end
+  if kept.count == 0 then return json.array() end
   local replies = call.finish(client, "PIPELINE", send_pipeline, client, p)
   local tries = 0
-  while not kept.writes and tries < 3 and is_lost(replies) do
+  while kept.is_read and tries < 3 and is_lost(replies) do
     tries = tries + 1
     replies = call.finish(client, "PIPELINE", send_pipeline, client, p)
   end
@@ -180,7 +168,7 @@ end
 --- redis_pipeline.multi(client, fn): redis:multi.
 function M.multi(client, fn)
   local p, kept = record(client, fn, "multi")
-  if core.pipeline_count(p) == 0 then return json.array() end
+  if kept.count == 0 then return json.array() end
   local tries = 0
   while true do
     local ok, v = pcall(call.finish, client, "MULTI", send_transaction, client, p)
@@ -234,7 +222,7 @@ function Transaction:multi(fn)
   if self.is_over then error("the transaction is over", 2) end
   local p, kept = record(self.client, fn, "multi")
   self.is_over = true
-  if core.pipeline_count(p) == 0 then
+  if kept.count == 0 then
     check(core.loan_call(self.loan, "UNWATCH"))
     return json.array()
   end
