@@ -98,8 +98,8 @@ describe("a client's options", function()
   end)
 
   case("are all taken, in the table as in the URL's query", function()
-    local plain = { timeout = 2, connect_timeout = 2, pool_timeout = 2, idle_timeout = 2, slow = 0.5,
-      pool = 3, queue = 100, queue_bytes = 100000, db = 1, name = "n" }
+    local plain = { timeout = 2, connect_timeout = 2, pool_timeout = 2, idle_timeout = 2,
+      slow = 0.5, pool = 3, queue = 100, queue_bytes = 100000, db = 1, name = "n" }
     with((function()
       local o = { url = server.url }
       for k, v in pairs(plain) do o[k] = v end
@@ -173,13 +173,12 @@ describe("the option", function()
 
   case("idle_timeout closes connections that nobody used for so long", function()
     with({ url = server.url, idle_timeout = 0.05 }, function(c)
-      local function connected() return tonumber(c:info("clients"):match "connected_clients:(%d+)") end
       local list = {}
       for i = 1, 20 do list[i] = i end
       neap.map(function() return c:blpop("absent", 0.01) end, list)
       assert.equal(20, c:stats().created)
       eventually(function() return c:stats().idle == 0 end)
-      eventually(function() return connected() == 1 end)
+      eventually(function() return c:info("clients"):match "connected_clients:1\r" end)
       assert.is_nil(c:blpop("absent", 0.01))
       assert.equal(21, c:stats().created)
     end)
@@ -192,7 +191,6 @@ describe("the option", function()
       c:close()
       print "end"
     ]]
-    server = server or nil
     local mine = servers.start { args = { "--enable-debug-command", "yes" } }
     for slow, is_told in pairs { ["0.02"] = true, ["5"] = false, ["0"] = false } do
       local r = process.lua(source, { env = { URL = mine.url, SLOW = slow } })
@@ -268,11 +266,13 @@ describe("a secret", function()
       tell(pcall(c.set, c, "k", "v"))
       c:trace(true)
       tell(pcall(c.get, c, "k"))
-      tell(pcall(c.hget, c, "k", "wrong type"))
       tell(pcall(c.blpop, c, "absent", 0.01))
       tell(pcall(c.subscribe, c, "news"))
-      tell(pcall(c.multi, c, function(tx) tx:get "k" end))
-      tell(pcall(c.pipeline, c, function(p) p:get "k" end))
+      if c:stats().connected then -- else each takes its time
+        tell(pcall(c.hget, c, "k", "wrong type"))
+        tell(pcall(c.multi, c, function(tx) tx:get "k" end))
+        tell(pcall(c.pipeline, c, function(p) p:get "k" end))
+      end
       tell(c:stats(), getmetatable(c))
       c:close()
       tell(c, pcall(c.get, c, "k"))
@@ -318,26 +318,31 @@ describe("a secret", function()
       use({ url = "sentinel://127.0.0.1:" .. sentinel .. "/main", timeout = 0.05, password = "hush",
         sentinel_user = "ada", sentinel_password = "hush" })
     ]], tls_port, certs:path "ca.pem", servers.free_port(), sentinel.port)
-    for _, code in ipairs { "auth", "tls", "connect", "sentinel" } do contains(text, "redis." .. code) end
+    for _, code in ipairs { "auth", "tls", "connect", "sentinel" } do
+      contains(text, "redis." .. code)
+    end
     contains(text, "/absent.pem")
   end)
 
   case("in a URL or table that is wrong is shown nowhere", function()
     local text = told_by [[
-      for _, url in ipairs { "rediss://:hush@", "rediss://ada:hush@h:x", "rediss://ada:hush@h:99999",
-        "redis:/:hush@h", "redis//:hush@h", ":hush@h", "ada:hush@h:6379", "http://ada:hush@h",
+      for _, url in ipairs { "rediss://:hush@", "rediss://ada:hush@h:x",
+        "rediss://ada:hush@h:99999", "redis:/:hush@h", "redis//:hush@h", ":hush@h", "ada:hush@h:6379", "http://ada:hush@h",
         "redis://ada:hu/hush@h", "redis://ada:hush/x@h", "redis://ada:hush?x@h",
-        "redis://ada:hush#x@h", "redis://ada:hush%%zz@h", "redis://ada:hush@h/x", "redis://:hush@h?x=1",
+        "redis://ada:hush#x@h", "redis://ada:hush%%zz@h", "redis://ada:hush@h/x",
+        "redis://:hush@h?x=1",
         "redis://h?password=hush&timeout=x", "redis://h?password=hush%%zz", "redis://h?pass=hush",
         "redis://h?sentinel_password=hush", "redis://h?password&=hush", "redis://h?=hush@",
-        "sentinel://:hush@h", "sentinel://:hush@h,:1/main", "sentinel://h/main?sentinel_password=hush%%",
+        "sentinel://:hush@h", "sentinel://:hush@h,:1/main",
+        "sentinel://h/main?sentinel_password=hush%%",
         "unix://:hush@", "redis://ada:hush@h,h2", "redis://ada:hush@h@h" } do
         tell("no client", url:match "^%%a*", select(2, pcall(neap.redis, url)))
       end
       for _, o in ipairs { { password = "hush\0" }, { password = { "hush" } }, { what = "hush" },
         { sentinel_password = "hush" }, { host = "ada:hush@h" }, { url = "redis://ada:hush@h" },
         { ["password=hush"] = 1 }, { ["hush@h"] = "x" }, { user = "a\0", password = "hush" },
-        { timeout = "x", password = "hush" }, { db = "0?password=hush" }, { sni = "ada:hush@h" } } do
+        { timeout = "x", password = "hush" }, { db = "0?password=hush" },
+        { sni = "ada:hush@h" } } do
         tell("no client", select(2, pcall(neap.redis, "redis://h", o)))
       end
     ]]

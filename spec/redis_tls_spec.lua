@@ -107,7 +107,9 @@ describe("over TLS", function()
     bytes = table.concat(bytes)
     client:set("k", bytes)
     assert.equal(bytes, client:get "k")
-    local r = client:pipeline(function(p) p:incr "n" p:get "absent" p:hset("k", "f", 1) p:incr "n" end)
+    local r = client:pipeline(function(p)
+      p:incr "n" p:get "absent" p:hset("k", "f", 1) p:incr "n"
+    end)
     assert.same({ 1, false, 2 }, { r[1], r[2], r[4] })
     assert.equal("redis.wrongtype", r[3].code)
     assert.same({ 3, "3" }, client:multi(function(tx) tx:incr "n" tx:get "n" end))
@@ -511,7 +513,8 @@ describe("a client's certificate", function()
       "No such file")
     refused("absent.pem", { cert = certs:path "absent.pem", key = certs:path "client.key" },
       "No such file")
-    refused("garbage.pem", { cert = certs:path "client.pem", key = certs:path "garbage.pem" }, "key")
+    refused("garbage.pem", { cert = certs:path "client.pem", key = certs:path "garbage.pem" },
+      "key")
     refused("garbage.pem", { cert = certs:path "garbage.pem", key = certs:path "client.key" },
       "cert")
     for _, o in ipairs { { cert = "x.pem" }, { key = "x.pem" } } do

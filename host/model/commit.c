@@ -441,6 +441,7 @@ static void reply_done(struct waiter *w) {
             snprintf(code, sizeof code, "redis.oom");
         } else if (strncmp(text, "READONLY", 8) == 0) {
             snprintf(code, sizeof code, "redis.readonly");
+            pool_renew(*b->commit->client, "the server is a replica now");
         }
         char error[512];
         snprintf(error, sizeof error, "%s", text);
@@ -448,15 +449,27 @@ static void reply_done(struct waiter *w) {
     }
 }
 
+// is_passing says that the same batch may get through later.
+static bool is_passing(const char *code) {
+    static const char *const codes[] = {
+        "redis.connect",  "redis.unknown_outcome", "redis.timeout",
+        "redis.loading",  "redis.maxclients",      "redis.sentinel",
+        "redis.protocol",
+    };
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        if (strcmp(code, codes[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // reply_failed: nobody knows whether the batch was applied, but the journal
 // will: it goes out again, under the same number.
 static void reply_failed(struct waiter *w, const char *code, const char *text) {
     struct batch *b = w->ctx;
     uint64_t age = uv_now(b->commit->rt->loop) - b->since_ms;
-    bool is_final = strcmp(code, "redis.closed") == 0 ||
-                    strcmp(code, "redis.auth") == 0 ||
-                    strcmp(code, "redis.embedded") == 0;
-    if (is_final || age > give_up_ms) {
+    if (!is_passing(code) || age > give_up_ms) {
         fail_batch(b, WRITE_FAILED, code, text);
     } else {
         send_batch(b, false);

@@ -122,6 +122,9 @@ static void unchoke(struct conn *c) {
 // settle_all ends an attempt that it is no use to repeat: all who wait fail.
 static void settle_all(struct conn *c, const char *code, const char *text) {
     drop_link(c);
+    if (c->options->sentinel) {
+        sentinel_doubt(c->options->sentinel);
+    }
     c->state = CONN_IDLE;
     c->out_base += c->out.len;
     c->out.len = 0;
@@ -345,6 +348,7 @@ static void on_received(struct conn *c, const char *bytes, size_t len) {
         if (c->state == CONN_READY && c->kind != CONN_PUSH &&
             conn_pending(c) == 0) {
             if (reader_left(&c->reader)) {
+                c->is_gone = NULL;
                 lose(c, "redis.protocol", "a reply that nobody asked for");
                 return;
             }
@@ -352,6 +356,7 @@ static void on_received(struct conn *c, const char *bytes, size_t len) {
         }
         enum reader_result got = reader_next(&c->reader);
         if (got == READER_ERROR) {
+            c->is_gone = NULL;
             lose(c, "redis.protocol", c->reader.error);
             return;
         }
@@ -571,8 +576,11 @@ static void lose(struct conn *c, const char *code, const char *text) {
 }
 
 void conn_renew(struct conn *c, const char *why) {
-    if (c->state == CONN_READY || c->state == CONN_GREETING) {
-        lose(c, "redis.unknown_outcome", why);
+    bool is_ready = c->state == CONN_READY;
+    bool is_on_its_way = c->state == CONN_CONNECTING && c->options->sentinel &&
+                         *link_address(c->link);
+    if (is_ready || is_on_its_way || c->state == CONN_GREETING) {
+        lose(c, is_ready ? "redis.unknown_outcome" : "redis.connect", why);
     }
 }
 

@@ -19,6 +19,7 @@ local null, array = json.null, json.array
 local now = require("neap.core.util").now
 local FAIL = task.FAIL
 local check, fail, invalid = model_error.check, model_error.fail, model_error.invalid
+local read = model_error.read
 local M = { field = {}, defined = {} }
 
 -- fields --------------------------------------------------------------------
@@ -219,16 +220,14 @@ end
 --- Model:load(id): the row, or nil.
 function Model:load(id)
   if not self.core then error("a model expected: a colon calls its methods, User:load(id)", 2) end
-  local row, err = core.load(self.core, id)
-  if row == FAIL then error(err, 0) end
-  return row
+  return (read(core.load, self.core, id))
 end
 
 --- Model:load_many { id, ... }: the rows by place, false where there is none.
 function Model:load_many(ids)
   if type(ids) ~= "table" then error("bad argument #1 to 'load_many' (list expected)", 2) end
   if #ids == 0 then return array {} end
-  return (check(core.load_many(self.core, ids)))
+  return (read(core.load_many, self.core, ids))
 end
 
 --- Model:exists(id): whether there is such a row.

@@ -9,6 +9,18 @@ function M.check(...)
   return ...
 end
 
+--- read(fn, ...): what fn returns, which only reads: when the connection was lost
+-- before the reply came, it is asked again.
+function M.read(fn, ...)
+  local v, e = fn(...)
+  for _ = 1, 3 do
+    if v ~= FAIL or not errors.is_error(e, "redis.unknown_outcome") then break end
+    v, e = fn(...)
+  end
+  if v == FAIL then error(e, 0) end
+  return v, e
+end
+
 --- fail(code, fmt, ...): raises an error object.
 function M.fail(code, fmt, ...)
   error(errors.new { code = code, message = fmt:format(...) }, 0)

@@ -5,6 +5,7 @@ local model_error = require "neap.model_error"
 local json = require "neap.core.json"
 local null, array = json.null, json.array
 local check, fail, invalid = model_error.check, model_error.fail, model_error.invalid
+local read = model_error.read
 local M = {}
 
 local Between = {}
@@ -120,13 +121,24 @@ local function compile(q)
   return core.query(q.model.core, q.conditions, q.order, q.is_descending, q.max, q.skip)
 end
 
+-- open reads the columns of a compiled query, and returns it, or another if the
+-- connection was lost meanwhile.
+local function open(q, run)
+  local is_first = true
+  read(function()
+    if not is_first then run = compile(q) end
+    is_first = false
+    return core.query_open(run)
+  end)
+  return run
+end
+
 -- each_window returns an iterator over lists of rows.
 local function each_window(q)
-  local run = compile(q)
-  local is_open = false
+  local run, is_open = compile(q), false
   return function()
     if not is_open then
-      check(core.query_open(run))
+      run = open(q, run)
       is_open = true
     end
     local rows = check(core.query_next(run, window))
@@ -167,13 +179,12 @@ end
 
 --- query:count(): how many rows match; no row is read for it.
 function Query:count()
-  local run = core.query(self.model.core, self.conditions)
-  check(core.query_open(run))
+  local plain = setmetatable({ model = self.model, conditions = self.conditions }, Query)
+  local run = open(plain, compile(plain))
   local n = core.query_count(run)
   if not n then
     n = 0
-    for rows in each_window(setmetatable({ model = self.model, conditions = self.conditions },
-      Query)) do n = n + #rows end
+    for rows in each_window(plain) do n = n + #rows end
   end
   n = math.max(n - (self.skip or 0), 0)
   return math.min(n, self.max or n)

@@ -6,7 +6,7 @@ local json = require "neap.core.json"
 local command = require "neap.redis_command"
 local call = require "neap.redis_call"
 local shapes = require("neap.redis_reply").shapes
-local FAIL = require("neap.core.task").FAIL
+local monotonic = require("neap.core.util").monotonic
 local M = {}
 
 local Pipeline = {}
@@ -55,6 +55,12 @@ function Pipeline:call(name, ...)
   local upper = command.check(name, ...)
   command.check_blocking(upper, ...)
   core.pipeline_call(self, command.reads[upper], upper, ...)
+  if upper == "SCRIPT" and notes[self] then notes[self].scripts = nil end
+end
+
+--- p:script(...): SCRIPT; scripts are sent in full after it, as it may flush them.
+function Pipeline:script(...)
+  self:call("SCRIPT", ...)
 end
 
 --- p:client(...): as redis:client.
@@ -63,7 +69,7 @@ function Pipeline:client(...)
 end
 
 --- p:lua(script, keys, ...): a script of redis:lua. It is sent in full where it is
--- first used, and by its hash after that.
+-- first used, and by its hash after that, if that is known from an earlier call.
 function Pipeline:lua(script, keys, ...)
   local source = M.sources[script]
   if not source then error("bad argument #1 to 'lua' (what redis:lua returned expected)", 2) end
@@ -136,7 +142,9 @@ local function send_scripts_again(client, kept, replies)
   for i, s in pairs(kept.by_hash or {}) do
     if errors.is_error(replies[i], "redis.noscript") then
       local ok, v = pcall(call.plain, client, "EVAL", s[1], s[2], s[3], unpack(s, 4, 3 + s.n))
-      replies[i] = v == nil and ok and false or v
+      if not ok and not v.phase then error(v, 0) end -- no reply: cancelled, say
+      if v == nil then v = false end
+      replies[i] = v
     end
   end
 end
@@ -169,13 +177,14 @@ end
 function M.multi(client, fn)
   local p, kept = record(client, fn, "multi")
   if kept.count == 0 then return json.array() end
-  local tries = 0
+  local tries, since = 0, monotonic()
   while true do
     local ok, v = pcall(call.finish, client, "MULTI", send_transaction, client, p)
     if ok then return shape_transaction(kept, v) end
     -- EXEC was not sent: nothing was carried out
     tries = tries + 1
-    if not errors.is_error(v, "redis.connect") or v.phase ~= "queued" or tries > 3 then
+    local is_again = tries <= 3 and errors.is_error(v, "redis.connect") and v.phase == "queued"
+    if not is_again or monotonic() - since > call.state(client).settings.timeout then
       error(v, 0)
     end
   end
@@ -185,9 +194,27 @@ end
 
 local Transaction = {}
 
-local function check(v, e)
-  if v == FAIL then error(e, 0) end
-  return v
+local loan_senders = {}
+
+local function loan_sender(name)
+  local send = loan_senders[name]
+  if not send then
+    send = function(loan, ...) return core.loan_call(loan, name, ...) end
+    loan_senders[name] = send
+  end
+  return send
+end
+
+-- on_loan makes a call on the transaction's connection. Where that was lost
+-- before the call could take effect, all may be done again.
+local function on_loan(tx, name, send, ...)
+  local function keep(ok, ...)
+    if ok then return ... end
+    local e = ...
+    tx.is_lost = errors.is_error(e, "redis.connect") and e.phase == "queued"
+    error(e, 0)
+  end
+  return keep(pcall(call.finish, tx.client, name, send, tx.loan, ...))
 end
 
 local function transaction_method(_, key)
@@ -211,9 +238,7 @@ function Transaction:call(name, ...)
   local upper = command.check(name, ...)
   command.check_blocking(upper, ...)
   if self.is_over then error("the transaction is over", 2) end
-  local v, e = core.loan_call(self.loan, upper, ...)
-  if v == FAIL and errors.is_error(e) and e.address then e.command = upper end
-  return check(v, e)
+  return on_loan(self, upper, loan_sender(upper), ...)
 end
 
 --- tx:multi(fn): within redis:watch, as redis:multi; if a watched key has changed, all

@@ -4,6 +4,10 @@
 --   local sub = redis:subscribe("news", "weather")
 --   for msg in sub:messages() do print(msg.channel, msg.payload) end
 --   sub:close()
+--
+-- After a reconnect all is subscribed to again, and an event { gap = "reconnect" } says
+-- that messages may have been missed. A channel that Redis refuses, then or when it is
+-- asked for, ends the whole subscription with that error.
 local core = require "neap.core.redis"
 local task = require "neap.task"
 local errors = require "neap.core.error"
@@ -12,7 +16,7 @@ local FAIL = require("neap.core.task").FAIL
 local M = {}
 
 local Subscription = {}
-local timeouts = setmetatable({}, { __mode = "k" }) -- by subscription, of its client
+local settings = setmetatable({}, { __mode = "k" }) -- by subscription, of its client
 local buffer_default, buffer_most = 10000, 100000000
 
 local function check(v, e)
@@ -20,12 +24,20 @@ local function check(v, e)
   return v
 end
 
+local function wait_all(sub)
+  while not check(core.subscribed(sub)) do end
+end
+
 local function wait_subscribed(sub)
-  local ok, err = pcall(task.timeout, timeouts[sub], function() check(core.subscribed(sub)) end)
+  local s = settings[sub]
+  local ok, err = pcall(task.timeout, s.timeout, wait_all, sub)
   if ok then return end
   if errors.is_error(err, "timeout") then
-    error(errors.new { code = "redis.timeout", phase = "queued",
-      message = ("not subscribed within %g s"):format(timeouts[sub]) }, 0)
+    err = errors.new { code = "redis.timeout", phase = "queued",
+      message = ("%s did not confirm it within %g s"):format(s.address, s.timeout) }
+  end
+  if errors.is_error(err) and err.code:find("^redis%.") then
+    err.command, err.address = "SUBSCRIBE", s.address
   end
   error(err, 0)
 end
@@ -44,36 +56,51 @@ local function each(fn, level, ...)
   end
 end
 
-local function listen(sub, is_pattern, ...)
+local function names_of(level, ...)
   local names = {}
-  each(function(name) names[#names + 1] = name end, 3, ...)
-  for _, name in ipairs(names) do core.listen(sub, is_pattern, name) end
-  wait_subscribed(sub)
+  each(function(name) names[#names + 1] = name end, level + 1, ...)
+  if #names == 0 then error("bad argument #1 (a channel expected, got no value)", level) end
+  return names
 end
 
-local function unlisten(sub, is_pattern, ...)
-  each(function(name) core.unlisten(sub, is_pattern, name) end, 3, ...)
+-- listen waits for Redis; when that fails, it is as if nobody had asked.
+local function listen(sub, is_pattern, names)
+  local added = {}
+  for _, name in ipairs(names) do
+    if core.listen(sub, is_pattern, name) then added[#added + 1] = name end
+  end
+  local ok, err = pcall(wait_subscribed, sub)
+  if ok then return end
+  for _, name in ipairs(added) do pcall(core.unlisten, sub, is_pattern, name) end
+  error(err, 0)
+end
+
+local function unlisten(sub, is_pattern, names)
+  for _, name in ipairs(names) do core.unlisten(sub, is_pattern, name) end
 end
 
 --- sub:subscribe(channel, ...): listens to more channels; returns when Redis has
--- confirmed them.
-function Subscription:subscribe(...) listen(self, false, ...) end
+-- confirmed them. Lists of channels will do too, here and below.
+function Subscription:subscribe(...) listen(self, false, names_of(3, ...)) end
 
 --- sub:psubscribe(pattern, ...): the same for patterns.
-function Subscription:psubscribe(...) listen(self, true, ...) end
+function Subscription:psubscribe(...) listen(self, true, names_of(3, ...)) end
 
 --- sub:unsubscribe(channel, ...): listens to them no longer.
-function Subscription:unsubscribe(...) unlisten(self, false, ...) end
+function Subscription:unsubscribe(...) unlisten(self, false, names_of(3, ...)) end
 
 --- sub:punsubscribe(pattern, ...): the same for patterns.
-function Subscription:punsubscribe(...) unlisten(self, true, ...) end
+function Subscription:punsubscribe(...) unlisten(self, true, names_of(3, ...)) end
 
 --- sub:next(): waits for the next event: a message { channel, payload, pattern } or a
 -- gap { gap = "reconnect" } or { gap = "overflow", lost = n }; nil once it is closed.
+-- When the client is closed, redis.closed is raised after the last message.
 function Subscription:next()
-  local v, e = core.next_message(self)
-  if v == FAIL then error(e, 0) end
-  return v
+  local event, e
+  repeat event, e = core.next_message(self) until event ~= nil
+  if event == FAIL then error(e, 0) end
+  if event == true then return { gap = "reconnect" } end
+  return event or nil
 end
 
 --- for event in sub:events() do: messages and gaps.
@@ -90,7 +117,7 @@ function Subscription:messages()
   end
 end
 
---- sub:close(): ends it; loops over it end.
+--- sub:close(): ends it, and loops over it; what nobody has asked for yet is dropped.
 function Subscription:close()
   core.end_subscription(self)
 end
@@ -111,14 +138,13 @@ function M.open(client, is_pattern, ...)
       end
     end
     buffer = last.buffer or buffer
-    if type(buffer) ~= "number" or buffer < 1 or buffer > buffer_most then
+    if type(buffer) ~= "number" or not (buffer >= 1 and buffer <= buffer_most) then
       error("option buffer: a number of messages from 1 expected", 3)
     end
   end
-  if #names == 0 then error("bad argument #1 (a channel expected, got no value)", 3) end
-  each(function() end, 3, names)
+  names = names_of(4, unpack(names))
   local sub = core.subscription(client, buffer)
-  timeouts[sub] = call.state(client).settings.timeout
+  settings[sub] = call.state(client).settings
   local ok, err = pcall(listen, sub, is_pattern, names)
   if not ok then
     sub:close()
