@@ -11,6 +11,7 @@
 ## make lint       format, luacheck, documentation of public names
 ## make browser    drives the pastebin in a headless Chromium
 ## make bench      the benchmarks
+## make soak       ten minutes of faults under load; SECONDS=60 for one
 ## make format     lays out the C sources as lint wants them
 ## make install    into PREFIX (/usr/local), below DESTDIR if that is set
 ## make deps       the packages for make run (Debian 12 and 13, root or sudo)
@@ -26,6 +27,7 @@ DESTDIR ?=
 CFLAGS  ?= -O2 -g
 WERROR  ?=
 SPECS   ?=
+SECONDS ?= 600
 VERSION := 0.1.0
 LIBS    := luajit libuv hiredis openssl
 
@@ -63,7 +65,7 @@ Q   := $(if $(V),,@)
 say  = $(if $(V),,@echo '$1 $2')
 
 .PHONY: all build run test c-tests specs sanitized clang lint format browser \
-        bench install deps test-deps clean help compiled force
+        bench soak install deps test-deps clean help compiled force
 .DELETE_ON_ERROR:
 
 all: build
@@ -173,6 +175,10 @@ browser: build
 bench: build
 	@.ci/packages redis-tools wrk
 	@for f in $(wildcard spec/bench/*.lua); do $(BUILD)/neap $$f || exit; done
+
+soak: build
+	@.ci/packages $(RUN_PACKAGES)
+	@timeout -k 5 $$(($(SECONDS) + 300)) $(BUILD)/neap spec/soak.lua $(SECONDS)
 
 deps:
 	@.ci/packages $(BUILD_PACKAGES) $(RUN_PACKAGES)

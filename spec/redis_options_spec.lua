@@ -327,7 +327,8 @@ describe("a secret", function()
   case("in a URL or table that is wrong is shown nowhere", function()
     local text = told_by [[
       for _, url in ipairs { "rediss://:hush@", "rediss://ada:hush@h:x",
-        "rediss://ada:hush@h:99999", "redis:/:hush@h", "redis//:hush@h", ":hush@h", "ada:hush@h:6379", "http://ada:hush@h",
+        "rediss://ada:hush@h:99999", "redis:/:hush@h", "redis//:hush@h", ":hush@h",
+        "ada:hush@h:6379", "http://ada:hush@h",
         "redis://ada:hu/hush@h", "redis://ada:hush/x@h", "redis://ada:hush?x@h",
         "redis://ada:hush#x@h", "redis://ada:hush%%zz@h", "redis://ada:hush@h/x",
         "redis://:hush@h?x=1",

@@ -111,7 +111,7 @@ end
 
 local function record(client, fn, what, ...)
   if type(fn) ~= "function" then
-    error(("bad argument to '%s' (function expected, got %s)"):format(what, type(fn)), 4)
+    error(("bad argument to '%s' (function expected, got %s)"):format(what, type(fn)), 3)
   end
   local p = core.pipeline(call.state(client).settings.queue_bytes)
   local kept = {}
@@ -248,10 +248,10 @@ function Transaction:multi(fn)
   local p, kept = record(self.client, fn, "multi")
   self.is_over = true
   if kept.count == 0 then
-    check(core.loan_call(self.loan, "UNWATCH"))
+    on_loan(self, "UNWATCH", loan_sender "UNWATCH")
     return json.array()
   end
-  local replies = check(core.loan_execute(self.loan, p))
+  local replies = on_loan(self, "MULTI", core.loan_execute, p)
   if not replies then
     self.has_conflict = true
     error(errors.new { code = "redis.conflict", message = "a watched key was changed" }, 0)
@@ -259,53 +259,69 @@ function Transaction:multi(fn)
   return shape_transaction(kept, replies)
 end
 
--- attempt runs fn once; whether there was a conflict, then what pcall gives.
+-- attempt runs fn once; whether to do so again, then what pcall gives, and how many.
 local function attempt(client, keys, fn)
-  local loan = core.loan(client)
-  local tx = setmetatable({ client = client, loan = loan, is_over = false,
-    has_conflict = false }, Transaction)
-  local results = { pcall(function()
-    check(core.loan_call(loan, "WATCH", keys))
+  local tx = setmetatable({ client = client, loan = core.loan(client), is_over = false,
+    has_conflict = false, is_lost = false }, Transaction)
+  local function count(...) return select("#", ...), { ... } end
+  local n, results = count(pcall(function()
+    on_loan(tx, "WATCH", loan_sender "WATCH", keys)
     return fn(tx)
-  end) }
+  end))
   local is_clean = tx.is_over and (results[1] or tx.has_conflict)
   if results[1] and not tx.is_over then -- fn decided against it
-    is_clean = pcall(function() check(core.loan_call(loan, "UNWATCH")) end)
+    is_clean = pcall(on_loan, tx, "UNWATCH", loan_sender "UNWATCH")
+    tx.is_lost = false
   end
   tx.is_over = true
-  core.give(loan, is_clean)
-  local is_lost = not results[1] and (errors.is_error(results[2], "redis.connect")
-    and results[2].phase == "queued")
-  return tx.has_conflict or is_lost, results
+  core.give(tx.loan, is_clean)
+  return tx.has_conflict or tx.is_lost and not results[1], results, n
 end
 
 local retries_default = 10
 
---- redis_pipeline.watch(client, keys, fn, options): redis:watch.
-function M.watch(client, keys, fn, options)
-  if type(keys) == "string" then keys = { keys } end
+local function check_watch(keys, fn, options)
   if type(keys) ~= "table" or #keys == 0 then
     error("bad argument #1 to 'watch' (a list of keys expected)", 3)
   end
   if type(fn) ~= "function" then
     error("bad argument #2 to 'watch' (function expected, got " .. type(fn) .. ")", 3)
   end
-  local retries = options and options.retries or retries_default
-  for try = 0, retries do
-    local again, results = call.with_room(client, attempt, client, keys, fn)
-    if not again then
-      if not results[1] then error(results[2], 0) end
-      return unpack(results, 2, table.maxn(results))
+  if options ~= nil and type(options) ~= "table" then
+    error("bad argument #3 to 'watch' (table expected, got " .. type(options) .. ")", 3)
+  end
+  for name in pairs(options or {}) do
+    if name ~= "retries" then
+      error("unknown option '" .. tostring(name) .. "' (retries is known)", 3)
     end
-    if try == retries then
-      if errors.is_error(results[2]) and results[2].code ~= "redis.conflict" then
-        error(results[2], 0)
-      end
+  end
+  local retries = options and options.retries or retries_default
+  if type(retries) ~= "number" or not (retries >= 0) then
+    error("option retries: a number from 0 expected", 3)
+  end
+  return retries
+end
+
+--- redis_pipeline.watch(client, keys, fn, options): redis:watch.
+function M.watch(client, keys, fn, options)
+  if type(keys) == "string" then keys = { keys } end
+  local retries = check_watch(keys, fn, options)
+  local state, try, since = call.state(client), 0, monotonic()
+  while true do
+    local again, results, n = call.with_room(client, attempt, client, keys, fn)
+    local was_lost = errors.is_error(results[2], "redis.connect")
+    if not again or was_lost and monotonic() - since > state.settings.timeout then
+      if not results[1] then error(results[2], 0) end
+      return unpack(results, 2, n)
+    end
+    if try >= retries then
+      if was_lost then error(results[2], 0) end
       error(errors.new { code = "redis.conflict",
         message = ("a watched key was changed each time, %d times"):format(try + 1) }, 0)
     end
-    call.state(client).retries = call.state(client).retries + 1
+    state.retries = state.retries + 1
     task.sleep(math.random() * 0.001 * try)
+    try = try + 1
   end
 end
 

@@ -58,7 +58,7 @@ end
 
 local function names_of(level, ...)
   local names = {}
-  each(function(name) names[#names + 1] = name end, level + 1, ...)
+  each(function(name) names[#names + 1] = name end, level, ...)
   if #names == 0 then error("bad argument #1 (a channel expected, got no value)", level) end
   return names
 end
@@ -128,21 +128,21 @@ core.subscription_class.__name = "redis subscription"
 --- redis_pubsub.open(client, is_pattern, ...): redis:subscribe and redis:psubscribe; the
 -- last argument may be a table of options { buffer = n }.
 function M.open(client, is_pattern, ...)
-  local names, buffer = { ... }, buffer_default
-  local last = names[#names]
+  local names, n, buffer = { ... }, select("#", ...), buffer_default
+  local last = names[n]
   if type(last) == "table" and #last == 0 then
-    names[#names] = nil
+    n = n - 1
     for name in pairs(last) do
       if name ~= "buffer" then
-        error("unknown option '" .. tostring(name) .. "' (buffer is known)", 3)
+        error("unknown option '" .. tostring(name) .. "' (buffer is known)", 2)
       end
     end
     buffer = last.buffer or buffer
     if type(buffer) ~= "number" or not (buffer >= 1 and buffer <= buffer_most) then
-      error("option buffer: a number of messages from 1 expected", 3)
+      error("option buffer: a number of messages from 1 expected", 2)
     end
   end
-  names = names_of(4, unpack(names))
+  names = names_of(3, unpack(names, 1, n))
   local sub = core.subscription(client, buffer)
   settings[sub] = call.state(client).settings
   local ok, err = pcall(listen, sub, is_pattern, names)

@@ -23,7 +23,7 @@ end
 --- redis_script.lua(client, text): redis:lua.
 function M.lua(client, text)
   if type(text) ~= "string" then
-    error("bad argument #1 to 'lua' (a script's source expected)", 3)
+    error("bad argument #1 to 'lua' (a script's source expected)", 2)
   end
   core.settings(client) -- it has to be open
   local source = { text = text }
@@ -75,7 +75,7 @@ function M.functions(client, text)
   local name = type(text) == "string" and text:match "^#!lua%s+name=([%w_]+)"
   if not name then
     error("bad argument #1 to 'functions' (a library's source expected, that begins with "
-      .. "#!lua name=...)", 3)
+      .. "#!lua name=...)", 2)
   end
   core.settings(client)
   local self = setmetatable({ client = client, text = text, name = name }, Library)
