@@ -231,6 +231,20 @@ describe("over TLS a connection", function()
     end)
   end)
 
+  case("whose server stands still for a while loses nothing of what piles up", function()
+    with(url_to(server.tls_port, "&timeout=30"), function(c)
+      c:ping()
+      server:signal "sigstop"
+      local value, tasks = ("v"):rep(200000), {}
+      for i = 1, 60 do tasks[i] = neap.spawn(c.set, c, "k" .. i, i .. value) end
+      neap.sleep(0.05)
+      server:signal "sigcont"
+      for i = 1, 60 do assert.equal("OK", tasks[i]:join()) end
+      for i = 1, 60 do assert.is_true(c:get("k" .. i) == i .. value) end
+      assert.equal(0, c:stats().reconnects)
+    end)
+  end)
+
   case("cut in the handshake is tried again", function()
     local cuts = { 0, 5, 100, 600 }
     local passed = {}

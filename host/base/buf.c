@@ -56,6 +56,9 @@ const char *buf_cstr(struct buf *b) {
 }
 
 void buf_shift(struct buf *b, size_t n) {
+    if (n == 0) {
+        return;
+    }
     memmove(b->data, b->data + n, b->len - n);
     b->len -= n;
 }

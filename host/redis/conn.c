@@ -475,10 +475,11 @@ static uint32_t count_sent(struct conn *c) {
     return n;
 }
 
-// count_joined returns how many behind the first n go with them.
+// count_joined returns how many behind the first n go with them, or with what
+// was answered before.
 static uint32_t count_joined(struct conn *c, uint32_t n) {
     uint32_t joined = 0;
-    while (n && n + joined < conn_pending(c) &&
+    while (n + joined < conn_pending(c) &&
            waiter_at(c, n + joined)->is_joined) {
         joined++;
     }

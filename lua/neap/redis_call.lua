@@ -20,10 +20,20 @@ function M.state(client)
   if not state then
     local settings = core.settings(client)
     state = { settings = settings, slow = settings.slow, waiting = 0, retries = 0,
-      room = task.semaphore(settings.limit) }
+      room = task.semaphore(settings.limit), tracing = setmetatable({}, { __mode = "k" }) }
     states[client] = state
   end
   return state
+end
+
+-- call_tracer: what it does wrong harms no call, and its own calls are not traced.
+local function call_tracer(state, tracer, event)
+  local thread = coroutine.running()
+  if state.tracing[thread] then return end
+  state.tracing[thread] = true
+  local ok, err = pcall(tracer, event)
+  state.tracing[thread] = nil
+  if not ok then log.error("redis: the tracer failed: %s", tostring(err)) end
 end
 
 -- report tells of a call: to the tracer, and in the log if it was slow.
@@ -34,7 +44,7 @@ local function report(client, name, failure, took, sent, received, ...)
     local event = { command = name, task = core_task.site(), request = core_task.request_id(),
       duration = took, sent = sent, received = received, error = failure }
     if state.has_values then event.args = { n = select("#", ...), ... } end
-    tracer(event)
+    call_tracer(state, tracer, event)
   end
   if state.slow and took and took >= state.slow and not blocking[name] then
     log.warn("redis: %s took %.3f s (%d bytes sent, %d received, task %s)", name, took, sent,

@@ -80,7 +80,8 @@ function Pipeline:lua(script, keys, ...)
   if kept.scripts[source.text] and source.sha then
     core.pipeline_call(self, false, "EVALSHA", source.sha, #keys, keys, ...)
     kept.by_hash = kept.by_hash or {}
-    kept.by_hash[core.pipeline_count(self)] = { source.text, #keys, keys, n = select("#", ...), ... }
+    local n = core.pipeline_count(self)
+    kept.by_hash[n] = { source.text, #keys, keys, n = select("#", ...), ... }
   else
     core.pipeline_call(self, false, "EVAL", source.text, #keys, keys, ...)
     kept.scripts[source.text] = true
@@ -296,7 +297,7 @@ local function check_watch(keys, fn, options)
     end
   end
   local retries = options and options.retries or retries_default
-  if type(retries) ~= "number" or not (retries >= 0) then
+  if type(retries) ~= "number" or retries ~= retries or retries < 0 then
     error("option retries: a number from 0 expected", 3)
   end
   return retries
