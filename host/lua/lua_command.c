@@ -22,10 +22,14 @@ static const char *add_number(struct buf *b, double v) {
     return NULL;
 }
 
+static int call_tostring(lua_State *L) {
+    return luaL_callmeta(L, 1, "__tostring");
+}
+
 // add_int64: LuaJIT's 64-bit integers, which print as 42LL or 42ULL.
 static const char *add_int64(lua_State *L, int index, struct buf *b,
                              size_t *count) {
-    lua_getglobal(L, "tostring");
+    lua_pushcfunction(L, call_tostring);
     lua_pushvalue(L, index);
     lua_pcall(L, 1, 1, 0);
     const char *s = lua_tostring(L, -1);
@@ -97,52 +101,63 @@ static const char *add_arg(lua_State *L, int index, struct buf *b,
     return NULL;
 }
 
-// size_of returns the bytes of the strings at an index, tables' too.
-static size_t size_of(lua_State *L, int index, int depth) {
-    size_t size = 0;
+// add_size adds to *size about how many bytes the value at an index will have,
+// tables' contents too; it stops above max.
+static void add_size(lua_State *L, int index, int depth, size_t *size,
+                     size_t max) {
+    const size_t least = 5; // "$0\r\n\r\n", or so
+    *size += least;
     if (lua_type(L, index) == LUA_TSTRING) {
-        lua_tolstring(L, index, &size);
+        *size += lua_objlen(L, index);
     } else if (lua_istable(L, index) && depth <= depth_max) {
         lua_pushnil(L);
         while (lua_next(L, index)) {
             int value = lua_gettop(L);
-            size += size_of(L, value, depth + 1);
+            add_size(L, value, depth + 1, size, max);
             if (lua_type(L, value - 1) == LUA_TSTRING) {
-                size += size_of(L, value - 1, depth + 1);
+                *size += lua_objlen(L, value - 1);
             }
             lua_pop(L, 1);
+            if (*size > max) {
+                lua_pop(L, 1);
+                return;
+            }
         }
     }
-    return size;
 }
 
-static void fail_size(lua_State *L, const char *name, size_t size,
-                      size_t max) {
+// A command's name, which need not end with a NUL.
+struct name {
+    const char *s;
+    size_t len;
+};
+
+static void fail_size(lua_State *L, struct name name, size_t size, size_t max) {
     lua_fail(L, "redis.too_large",
-             "%s: its arguments have %.0f bytes, more than the %.0f that may "
-             "be queued (queue_bytes)",
-             name, (double)size, (double)max);
+             "%.*s: its arguments have %.0f bytes, more than the %.0f that "
+             "may be queued (queue_bytes)",
+             (int)name.len, name.s, (double)size, (double)max);
 }
 
-static void fail_arg(lua_State *L, const char *name, int place,
+static void fail_arg(lua_State *L, struct name name, int place,
                      const char *error) {
-    lua_misuse(L, "%s: argument #%d %s", name, place, error);
+    lua_misuse(L, "%.*s: argument #%d %s", (int)name.len, name.s, place, error);
 }
 
-// add_flattened is lua_command_add for arguments among which are tables: how
-// many there are is known only at the end.
-static void add_flattened(lua_State *L, struct buf *b, const char *name,
-                          size_t name_len, int first, size_t max) {
+// add_flattened appends a command among whose arguments are tables: how many
+// there are is known only at the end.
+static void add_flattened(lua_State *L, struct buf *b, struct name name,
+                          int first, size_t max) {
     int top = lua_gettop(L);
     size_t count = 1, size = 0;
     for (int i = first; i <= top; i++) {
-        size += size_of(L, i, 0);
+        add_size(L, i, 0, &size, max);
     }
     if (size > max) { // before any memory is taken
         fail_size(L, name, size, max);
     }
     struct buf args = {0};
-    resp_arg(&args, name, name_len);
+    resp_arg(&args, name.s, name.len);
     for (int i = first; i <= top; i++) {
         const char *error = add_arg(L, i, &args, &count, 0);
         if (error) {
@@ -155,14 +170,12 @@ static void add_flattened(lua_State *L, struct buf *b, const char *name,
     buf_clear(&args);
 }
 
-void lua_command_add(lua_State *L, struct buf *b, const char *name,
-                     size_t name_len, int first, size_t max) {
+// add_args appends the arguments to the command that began at `start`.
+static void add_args(lua_State *L, struct buf *b, size_t start,
+                     struct name name, int first, size_t max) {
     int top = lua_gettop(L);
-    size_t start = b->len, count = 0;
-    resp_command(b, (size_t)(top - first + 2));
-    resp_arg(b, name, name_len);
+    size_t count = 0;
     for (int i = first; i <= top; i++) {
-        const char *error = NULL;
         size_t len;
         int type = lua_type(L, i);
         if (type == LUA_TSTRING) {
@@ -175,14 +188,42 @@ void lua_command_add(lua_State *L, struct buf *b, const char *name,
             resp_arg(b, s, len);
         } else if (type == LUA_TTABLE) {
             b->len = start;
-            add_flattened(L, b, name, name_len, first, max);
+            add_flattened(L, b, name, first, max);
             return;
         } else {
-            error = add_arg(L, i, b, &count, 0);
-        }
-        if (error) {
-            b->len = start;
-            fail_arg(L, name, i - first + 1, error);
+            const char *error = add_arg(L, i, b, &count, 0);
+            if (error) {
+                b->len = start;
+                fail_arg(L, name, i - first + 1, error);
+            }
         }
     }
+}
+
+void lua_command_add(lua_State *L, struct buf *b, const char *name,
+                     size_t name_len, int first, size_t max) {
+    size_t start = b->len;
+    resp_command(b, (size_t)(lua_gettop(L) - first + 2));
+    resp_arg(b, name, name_len);
+    add_args(L, b, start, (struct name){name, name_len}, first, max);
+}
+
+void lua_command_add_known(lua_State *L, struct buf *b,
+                           const struct lua_command *c, int first, size_t max) {
+    size_t start = b->len;
+    resp_command(b, (size_t)(lua_gettop(L) - first + 2));
+    buf_add(b, c->head, c->head_len);
+    struct name name = {c->head + c->head_len - 2 - c->name_len, c->name_len};
+    add_args(L, b, start, name, first, max);
+}
+
+struct lua_command *lua_command_push(lua_State *L, const char *name,
+                                     size_t len) {
+    struct buf head = {0};
+    resp_arg(&head, name, len);
+    struct lua_command *c = lua_newuserdata(L, sizeof *c + head.len);
+    *c = (struct lua_command){.name_len = len, .head_len = head.len};
+    memcpy(c->head, head.data, head.len);
+    buf_clear(&head);
+    return c;
 }

@@ -3,8 +3,26 @@
 #define NEAP_LUA_COMMAND_H
 
 #include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buf.h"
+
+// A command whose name is known beforehand.
+struct lua_command {
+    uint16_t shape; // of its reply, see lua_value
+    bool is_read;   // it changes nothing
+    size_t name_len, head_len;
+    char head[]; // the name as it is sent: "$3\r\nGET\r\n"
+};
+
+// lua_command_push pushes one, as userdata. // [-0, +1]
+struct lua_command *lua_command_push(lua_State *L, const char *name,
+                                     size_t len);
+
+// lua_command_add_known is lua_command_add for a command of that kind.
+void lua_command_add_known(lua_State *L, struct buf *b,
+                           const struct lua_command *c, int first, size_t max);
 
 // lua_command_add appends a command, its arguments from stack index `first` to
 // the top: strings, numbers, and tables of these, which are flattened. On an

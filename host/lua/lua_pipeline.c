@@ -24,7 +24,7 @@ struct pipeline {
     struct buf bytes;
     struct buf commands; // of struct command
     uint32_t count;
-    size_t max; // bytes
+    size_t max;     // bytes
     bool is_closed; // nothing more is recorded
     bool is_write;  // some command may change something
 };
@@ -43,43 +43,46 @@ static int l_pipeline(lua_State *L) {
     return 1;
 }
 
-static void record(lua_State *L, struct pipeline *p, const char *name,
-                   size_t len, int first, int shape) {
+// check_room returns how many bytes may still be recorded.
+static size_t check_room(lua_State *L, const struct pipeline *p) {
     if (p->is_closed) {
         lua_misuse(L, "the pipeline was sent already");
     }
-    size_t room = p->max > p->bytes.len ? p->max - p->bytes.len : 0;
-    lua_command_add(L, &p->bytes, name, len, first, room);
-    struct command c = {p->bytes.len, (uint16_t)shape};
-    buf_add(&p->commands, &c, sizeof c);
-    p->count++;
+    return p->max > p->bytes.len ? p->max - p->bytes.len : 0;
 }
 
-// pipeline:<command>(...): upvalues are the name, the shape of its reply, the
-// pipelines' metatable, and whether it only reads
+static void end_command(struct pipeline *p, uint16_t shape, bool is_read) {
+    struct command c = {p->bytes.len, shape};
+    buf_add(&p->commands, &c, sizeof c);
+    p->count++;
+    p->is_write = p->is_write || !is_read;
+}
+
+// pipeline:<command>(...): upvalues are the command and the pipelines'
+// metatable
 static int l_pipeline_command(lua_State *L) {
     struct pipeline *p = lua_touserdata(L, 1);
     if (!p || !lua_getmetatable(L, 1) ||
-        !lua_rawequal(L, -1, lua_upvalueindex(3))) {
+        !lua_rawequal(L, -1, lua_upvalueindex(2))) {
         check_pipeline(L, 1);
     }
     lua_pop(L, 1);
-    size_t len;
-    const char *name = lua_tolstring(L, lua_upvalueindex(1), &len);
-    record(L, p, name, len, 2, (int)lua_tointeger(L, lua_upvalueindex(2)));
-    p->is_write = p->is_write || !lua_toboolean(L, lua_upvalueindex(4));
+    const struct lua_command *c = lua_touserdata(L, lua_upvalueindex(1));
+    lua_command_add_known(L, &p->bytes, c, 2, check_room(L, p));
+    end_command(p, c->shape, c->is_read);
     return 0;
 }
 
 // pipeline_command(name, is_map, is_read) -> the function that records it
 static int l_new_pipeline_command(lua_State *L) {
-    luaL_checkstring(L, 1);
-    bool is_map = lua_toboolean(L, 2), is_read = lua_toboolean(L, 3);
-    lua_settop(L, 1);
-    lua_pushinteger(L, is_map ? SHAPE_MAP : SHAPE_PLAIN);
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    lua_settop(L, 3);
+    struct lua_command *c = lua_command_push(L, name, len);
+    c->shape = lua_toboolean(L, 2) ? SHAPE_MAP : SHAPE_PLAIN;
+    c->is_read = lua_toboolean(L, 3);
     luaL_getmetatable(L, PIPELINE);
-    lua_pushboolean(L, is_read);
-    lua_pushcclosure(L, l_pipeline_command, 4);
+    lua_pushcclosure(L, l_pipeline_command, 2);
     return 1;
 }
 
@@ -88,8 +91,8 @@ static int l_pipeline_call(lua_State *L) {
     struct pipeline *p = check_pipeline(L, 1);
     size_t len;
     const char *name = luaL_checklstring(L, 3, &len);
-    record(L, p, name, len, 4, SHAPE_PLAIN);
-    p->is_write = p->is_write || !lua_toboolean(L, 2);
+    lua_command_add(L, &p->bytes, name, len, 4, check_room(L, p));
+    end_command(p, SHAPE_PLAIN, lua_toboolean(L, 2));
     return 0;
 }
 
@@ -119,8 +122,7 @@ void lua_pipeline_send(lua_State *L, int arg, struct conn *c, struct task *t,
     struct pipeline *p = check_pipeline(L, arg);
     const struct command *commands = (void *)p->commands.data;
     struct buf *out = conn_out(c);
-    struct value_batch *b =
-        value_batch_begin(c, t, p->count, is_transaction);
+    struct value_batch *b = value_batch_begin(c, t, p->count, is_transaction);
     if (is_transaction) {
         buf_add(out, multi, sizeof multi - 1);
         value_batch_wait(b, SHAPE_PLAIN);

@@ -66,19 +66,6 @@ static int l_drained(lua_State *L) {
     return task_yield(L);
 }
 
-static int send_command(lua_State *L, struct pool *p, const char *name,
-                        size_t len, int first, enum value_shape shape) {
-    int results;
-    struct task *t = ready_to_call(L, p, &results);
-    if (!t) {
-        return results;
-    }
-    lua_command_add(L, conn_out(p->shared), name, len, first,
-                    p->options.queue_bytes);
-    value_wait(p->shared, t, shape);
-    return task_yield(L);
-}
-
 // check_client is lua_redis_check without a look into the registry.
 static struct pool *check_client(lua_State *L, int class) {
     struct pool **box = lua_touserdata(L, 1);
@@ -92,34 +79,30 @@ static struct pool *check_client(lua_State *L, int class) {
     return lua_redis_check(L, 1);
 }
 
-// client:<command>(...): upvalues are the name, the shape of its reply, and
-// the clients' metatable
+// client:<command>(...): upvalues are the command and the clients' metatable
 static int l_command(lua_State *L) {
-    size_t len;
-    struct pool *p = check_client(L, lua_upvalueindex(3));
-    const char *name = lua_tolstring(L, lua_upvalueindex(1), &len);
-    return send_command(
-        L, p, name, len, 2,
-        (enum value_shape)lua_tointeger(L, lua_upvalueindex(2)));
+    struct pool *p = check_client(L, lua_upvalueindex(2));
+    const struct lua_command *c = lua_touserdata(L, lua_upvalueindex(1));
+    int results;
+    struct task *t = ready_to_call(L, p, &results);
+    if (!t) {
+        return results;
+    }
+    lua_command_add_known(L, conn_out(p->shared), c, 2, p->options.queue_bytes);
+    value_wait(p->shared, t, (enum value_shape)c->shape);
+    return task_yield(L);
 }
 
 // command(name, is_map) -> the function that sends it
 static int l_new_command(lua_State *L) {
-    luaL_checkstring(L, 1);
-    bool is_map = lua_toboolean(L, 2);
-    lua_settop(L, 1);
-    lua_pushinteger(L, is_map ? SHAPE_MAP : SHAPE_PLAIN);
-    luaL_getmetatable(L, CLIENT);
-    lua_pushcclosure(L, l_command, 3);
-    return 1;
-}
-
-// call(client, name, ...)
-static int l_call(lua_State *L) {
-    struct pool *p = lua_redis_check(L, 1);
     size_t len;
-    const char *name = luaL_checklstring(L, 2, &len);
-    return send_command(L, p, name, len, 3, SHAPE_PLAIN);
+    const char *name = luaL_checklstring(L, 1, &len);
+    lua_settop(L, 2);
+    struct lua_command *c = lua_command_push(L, name, len);
+    c->shape = lua_toboolean(L, 2) ? SHAPE_MAP : SHAPE_PLAIN;
+    luaL_getmetatable(L, CLIENT);
+    lua_pushcclosure(L, l_command, 2);
+    return 1;
 }
 
 static struct conn *take(lua_State *L, struct pool *p) {
@@ -261,11 +244,13 @@ static void set_option(lua_State *L, struct redis_url *u, char *err,
         value = lua_tolstring(L, -1, &len);
         lua_remove(L, -2);
     }
-    if (lua_type(L, -2) != LUA_TSTRING || !value) {
+    size_t key_len;
+    bool is_name = lua_type(L, -2) == LUA_TSTRING &&
+                   strlen(lua_tolstring(L, -2, &key_len)) == key_len;
+    if (!is_name || !value) {
         redis_url_clear(u);
         lua_fail(L, "redis.url", "option %s: a string or number expected",
-                 lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
-                                                : luaL_typename(L, -2));
+                 is_name ? lua_tostring(L, -2) : luaL_typename(L, -2));
     }
     if (redis_url_set(u, lua_tostring(L, -2), value, len, err, errlen) < 0) {
         redis_url_clear(u);
@@ -281,9 +266,13 @@ static int l_open(lua_State *L) {
     bool has_url = !lua_isnil(L, 1);
     const char *dir = luaL_optstring(L, 3, NULL);
     char err[REDIS_URL_ERROR];
+    size_t len = 0;
+    const char *text = luaL_optlstring(L, 1, "", &len);
     redis_url_clear(&url);
-    if (has_url &&
-        redis_url_parse(&url, luaL_checkstring(L, 1), err, sizeof err)) {
+    if (strlen(text) != len) {
+        return lua_fail(L, "redis.url", "a NUL in the URL");
+    }
+    if (has_url && redis_url_parse(&url, text, err, sizeof err)) {
         return lua_fail(L, "redis.url", "%s", err);
     }
     if (!lua_isnil(L, 2)) {
@@ -384,7 +373,6 @@ static const luaL_Reg functions[] = {{"open", l_open},
                                      {"renew", l_renew},
                                      {"drained", l_drained},
                                      {"command", l_new_command},
-                                     {"call", l_call},
                                      {"call_blocking", l_call_blocking},
                                      {"execute", l_execute},
                                      {"loan", l_loan},

@@ -19,7 +19,7 @@ static const double backoff_first = 0.05, backoff_most = 2;
 
 static void open_link(struct conn *c);
 static void lose(struct conn *c, const char *code, const char *text);
-static void flush(struct conn *c);
+static bool flush(struct conn *c);
 
 struct waiter *conn_current_waiter(struct conn *c) {
     if (c->state == CONN_GREETING) {
@@ -48,8 +48,13 @@ static struct waiter *waiter_at(struct conn *c, uint32_t n) {
     return &c->ring[(c->head + n) & (c->cap - 1)];
 }
 
+// to_ms rounds up: only 0 seconds are none.
+static uint64_t to_ms(double seconds) {
+    return (uint64_t)(seconds * 1000 + 0.999);
+}
+
 static uint64_t timeout_ms(const struct conn *c) {
-    return (uint64_t)(c->options->timeout * 1000);
+    return to_ms(c->options->timeout);
 }
 
 // set_timer: while connected the socket keeps the loop alive, not the timer.
@@ -87,9 +92,9 @@ static void drop_link(struct conn *c) {
 // keep_loop_alive: a connection counts as work only while someone waits.
 static void keep_loop_alive(struct conn *c) {
     if (c->link) {
-        link_keep_alive(c->link, conn_pending(c) || c->is_work ||
-                                     (c->state != CONN_READY &&
-                                      c->kind != CONN_PUSH));
+        link_keep_alive(c->link,
+                        conn_pending(c) || c->is_work ||
+                            (c->state != CONN_READY && c->kind != CONN_PUSH));
     }
 }
 
@@ -169,8 +174,7 @@ void conn_close(struct conn *c, const char *code, const char *text) {
 // try_send writes what is queued; what the socket doesn't take the link keeps.
 // Returns a negative error of uv's.
 static int try_send(struct conn *c) {
-    if (c->state != CONN_READY || c->out.len == 0 ||
-        link_is_sending(c->link)) {
+    if (c->state != CONN_READY || c->out.len == 0 || link_is_sending(c->link)) {
         return 0;
     }
     uint64_t end = c->out_base + c->out.len;
@@ -180,16 +184,17 @@ static int try_send(struct conn *c) {
     return r;
 }
 
-static void flush(struct conn *c) {
+// flush returns false if that cost the connection.
+static bool flush(struct conn *c) {
     int r = c->send_error ? c->send_error : try_send(c);
     if (r < 0) {
         lose(c, "redis.unknown_outcome", uv_strerror(r));
     }
+    return r >= 0;
 }
 
 static void on_written(struct conn *c) {
-    flush(c);
-    if (c->out.len < choke_bytes / 2) {
+    if (flush(c) && c->out.len < choke_bytes / 2) {
         unchoke(c);
     }
 }
@@ -270,7 +275,7 @@ void conn_push(struct conn *c) {
 }
 
 void conn_limit(struct conn *c, double seconds) {
-    c->limit_ms = (uint64_t)(seconds * 1000);
+    c->limit_ms = to_ms(seconds);
     if (c->state == CONN_READY) {
         timer_stop(&c->rt->timers, &c->timer);
     }
@@ -342,7 +347,7 @@ static void on_received(struct conn *c, const char *bytes, size_t len) {
     c->is_gone = &is_gone;
     c->active_ns = uv_hrtime();
     c->received += len;
-    c->is_doubtful = false;
+    c->is_doubtful = c->is_silent = false;
     reader_feed(&c->reader, bytes, len);
     while (!is_gone && c->link == l) {
         if (c->state == CONN_READY && c->kind != CONN_PUSH &&
@@ -444,12 +449,15 @@ static void on_failed(struct conn *c, bool is_final, const char *code,
 
 static void on_ended(struct conn *c, const char *error) {
     bool is_ready = c->state == CONN_READY;
+    if (c->state == CONN_GREETING && c->greeting.error[0]) {
+        on_greeted(c); // it said why
+        return;
+    }
     lose(c, is_ready ? "redis.unknown_outcome" : "redis.connect", error);
 }
 
-static const struct link_events link_events = {on_opened, on_failed,
-                                               on_received, on_ended,
-                                               on_written};
+static const struct link_events link_events = {
+    on_opened, on_failed, on_received, on_ended, on_written};
 
 static void open_link(struct conn *c) {
     double seconds = c->options->connect_timeout;
@@ -531,7 +539,14 @@ static void reconnect_later(struct conn *c) {
     int doubled = c->attempts < 6 ? c->attempts : 6;
     double wait = backoff_first * (double)(1 << doubled);
     double jitter = 0.75 + (double)(uv_hrtime() % 1000) / 2000;
-    set_timer(c, (wait < backoff_most ? wait : backoff_most) * jitter);
+    wait = (wait < backoff_most ? wait : backoff_most) * jitter;
+    uint64_t due_ms = conn_pending(c) ? waiter_at(c, 0)->due_ms : 0;
+    if (due_ms) { // whoever waits is told in his time
+        double left = ((double)due_ms - (double)now_ms()) / 1000;
+        left = left > backoff_first ? left : backoff_first;
+        wait = wait < left ? wait : left;
+    }
+    set_timer(c, wait);
 }
 
 // lose ends an attempt or an established connection. Commands that were
@@ -634,7 +649,7 @@ static void give_up_overdue(struct conn *c) {
         }
     }
     uint64_t silent_at = c->active_ns / 1000000 + c->limit_ms;
-    c->is_silent = silent_at <= now;
+    c->is_silent = is_late && silent_at <= now;
     if (is_late && (c->kind == CONN_LOAN || c->is_silent)) {
         lose(c, "redis.unknown_outcome", "the server is silent");
         return;

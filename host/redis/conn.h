@@ -44,7 +44,7 @@ struct conn_owner {
     void (*drained)(struct conn *c); // conn_is_choked no longer holds
     void (*lost)(struct conn *c);    // it was ready, or won't be tried again
     void (*refused)(struct conn *c, const char *code, const char *text);
-    const struct sink *push;         // of a CONN_PUSH
+    const struct sink *push; // of a CONN_PUSH
 };
 
 struct conn {
@@ -81,8 +81,8 @@ struct conn {
     void *decoder; // the sinks' own scratch, freed by free_decoder
     void (*free_decoder)(void *decoder);
     const struct conn_owner *owner;
-    void *ctx;         // the owner's
-    struct list place; // in the owner's lists
+    void *ctx;            // the owner's
+    struct list place;    // in the owner's lists
     struct conn **holder; // of a loan that is held: set to NULL at its end
 };
 

@@ -108,10 +108,9 @@ static bool is_passing(const char *error, bool has_sentinel) {
 // name_code makes "redis.loading" of "LOADING Redis is ...".
 static void name_code(const struct greeting *g, char *code, size_t size) {
     const char *error = g->error;
-    bool is_auth = g->error_step == GREETING_AUTH ||
-                   starts_with(error, "NOAUTH") ||
-                   (g->error_step == GREETING_SELECT &&
-                    starts_with(error, "ERR"));
+    bool is_auth =
+        g->error_step == GREETING_AUTH || starts_with(error, "NOAUTH") ||
+        (g->error_step == GREETING_SELECT && starts_with(error, "ERR"));
     if (starts_with(error, "ERR max number of clients")) {
         snprintf(code, size, "redis.maxclients");
     } else if (is_auth) {

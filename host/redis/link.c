@@ -45,6 +45,7 @@ struct link {
     struct addrinfo *addresses; // of the name
     struct addrinfo *next;      // of them, the one to try next
     struct timer patience;      // with the address that is being tried
+    uint64_t due_ns;            // when the time to connect is over
     struct tls *tls;
     bool is_waiting;      // for the embedded server or a sentinel
     bool is_open;         // opened was called
@@ -355,6 +356,13 @@ static void connect_address(struct link *l, const struct sockaddr *address) {
     }
 }
 
+// share_of returns when one of so many addresses has had its share of the time
+// that is left to connect.
+static uint64_t share_of(const struct link *l, unsigned addresses) {
+    uint64_t now = uv_hrtime();
+    return now + (l->due_ns > now ? (l->due_ns - now) / addresses : 0);
+}
+
 // try_address goes on to the name's next address. One that does not answer
 // leaves time for those behind it.
 static void try_address(struct link *l) {
@@ -364,10 +372,10 @@ static void try_address(struct link *l) {
         left++;
     }
     drop_socket(l);
+    timer_stop(&l->rt->timers, &l->patience);
     l->next = a->ai_next;
     if (l->next) {
-        timer_start(&l->rt->timers, &l->patience,
-                    timer_after(l->options->connect_timeout / left));
+        timer_start(&l->rt->timers, &l->patience, share_of(l, left));
     }
     connect_address(l, a->ai_addr);
 }
@@ -452,6 +460,7 @@ static void on_sentinel(void *arg, const char *host, int port,
     if (error) {
         l->events->failed(l->conn, false, "redis.sentinel", error);
     } else {
+        l->due_ns = timer_after(l->options->connect_timeout);
         connect_host(l, host, port);
     }
 }
@@ -464,6 +473,7 @@ struct link *link_open(struct runtime *rt, const struct conn_options *options,
     l->options = options;
     l->events = events;
     l->conn = conn;
+    l->due_ns = timer_after(options->connect_timeout);
     l->failing.fn = on_failing;
     timer_init(&l->patience, on_impatient);
     if (options->embedded) {

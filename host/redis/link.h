@@ -29,7 +29,7 @@ struct conn_options {
     uint32_t queue_max;              // commands that wait for a connection
     size_t queue_bytes;              // and their bytes
     uint64_t slow_ns;                // a reply later than that is reported
-    bool is_once; // an attempt that failed is not repeated
+    bool is_once;                    // an attempt that failed is not repeated
 };
 
 // One of opened and failed is called, never inside link_open; the others come

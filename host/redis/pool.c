@@ -125,7 +125,8 @@ struct conn *pool_take(struct pool *p) {
     return c;
 }
 
-// renew_all gives up the busy connections that `which` wants.
+// renew_busy gives up the busy connections, or those with a command that may
+// block for ever.
 static void renew_busy(struct pool *p, bool only_endless, const char *why) {
     struct list *next;
     for (struct list *n = p->busy.next; n != &p->busy; n = next) {
@@ -154,7 +155,17 @@ static void on_pulse(struct timer *t) {
     struct pool *p =
         (struct pool *)(void *)((char *)t - offsetof(struct pool, pulse));
     if (p->busy_count == 0) {
+        p->asked_ns = 0;
+        p->silent_pulses = 0;
         return;
+    }
+    bool is_silent = p->asked_ns && p->shared->active_ns < p->asked_ns;
+    p->silent_pulses = is_silent ? p->silent_pulses + 1 : 0;
+    if (p->silent_pulses >= 2) {
+        renew_busy(p, true, "the server is silent");
+    }
+    if (!is_silent) {
+        p->asked_ns = uv_hrtime();
     }
     if (conn_pending(p->shared) == 0) {
         resp_command(conn_out(p->shared), 1);
@@ -299,8 +310,7 @@ struct pool *pool_new(struct runtime *rt, struct redis_url *url,
         p->embedded = embedded_open(rt->loop, dir);
         p->options.embedded = p->embedded;
     } else if (p->url.sentinel_count) {
-        p->sentinel =
-            sentinel_new(rt, &p->url, p->sentinel_tls, on_switch, p);
+        p->sentinel = sentinel_new(rt, &p->url, p->sentinel_tls, on_switch, p);
         p->options.sentinel = p->sentinel;
     }
     p->shared = conn_new(rt, &p->options, CONN_SHARED, &shared_owner, p);

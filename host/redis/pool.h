@@ -29,6 +29,8 @@ struct pool {
     double idle_seconds;   // after which one that is not used is closed
     struct timer reaper;   // closes them
     struct timer pulse;    // asks a server that may block for ever for a reply
+    uint64_t asked_ns;     // when it asked and got no answer yet
+    int silent_pulses;     // since then
     struct waitq choked;   // tasks that wait until the server takes more
     struct pubsub *pubsub; // its subscriptions, once there is one
     struct resource resource;

@@ -23,9 +23,12 @@ static int depth_of(const redisReadTask *t) {
 }
 
 // drop_rest: a value above the limit shows that the array there is over. What
-// was kept is of use for the next one, unless it is much.
+// was kept is of use for the next one, unless it is much more than that would
+// have to copy.
 static void drop_rest(struct reader *r, const redisReadTask *t) {
-    if (r->is_deep && r->rest.len > much && depth_of(t) <= READER_DEPTH) {
+    size_t left = r->hiredis->len - r->hiredis->pos;
+    if (r->is_deep && r->rest.len > much + 2 * left &&
+        depth_of(t) <= READER_DEPTH) {
         r->is_deep = false;
         buf_clear(&r->rest);
     }

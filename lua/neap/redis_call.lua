@@ -54,6 +54,7 @@ end
 
 local first_delay, longest_delay = 0.05, 0.5
 local quick_tries = 3
+local renew_every = 0.5
 
 -- may_retry says whether to call again, after having waited as long as it should.
 local function may_retry(client, name, e, tries)
@@ -67,7 +68,11 @@ local function may_retry(client, name, e, tries)
   if not is_readonly and code ~= "redis.loading" then return false end
   if is_readonly then
     -- the server was made a replica: its name, or a sentinel, may lead to another
-    core.renew(client, "the server is a replica now")
+    -- (and one call's word is enough for all that hear the same)
+    if not state.renewed or monotonic() - state.renewed > renew_every then
+      state.renewed = monotonic()
+      core.renew(client, "the server is a replica now")
+    end
     if not state.settings.has_sentinel and tries.count > quick_tries then return false end
   end
   tries.since = tries.since or monotonic()

@@ -215,7 +215,7 @@ local function on_loan(tx, name, send, ...)
     tx.is_lost = errors.is_error(e, "redis.connect") and e.phase == "queued"
     error(e, 0)
   end
-  return keep(pcall(call.finish, tx.client, name, send, tx.loan, ...))
+  return keep(pcall(call.finish, tx.owner, name, send, tx.loan, ...))
 end
 
 local function transaction_method(_, key)
@@ -246,7 +246,7 @@ end
 -- is done again from the start.
 function Transaction:multi(fn)
   if self.is_over then error("the transaction is over", 2) end
-  local p, kept = record(self.client, fn, "multi")
+  local p, kept = record(self.owner, fn, "multi")
   self.is_over = true
   if kept.count == 0 then
     on_loan(self, "UNWATCH", loan_sender "UNWATCH")
@@ -262,7 +262,7 @@ end
 
 -- attempt runs fn once; whether to do so again, then what pcall gives, and how many.
 local function attempt(client, keys, fn)
-  local tx = setmetatable({ client = client, loan = core.loan(client), is_over = false,
+  local tx = setmetatable({ owner = client, loan = core.loan(client), is_over = false,
     has_conflict = false, is_lost = false }, Transaction)
   local function count(...) return select("#", ...), { ... } end
   local n, results = count(pcall(function()
