@@ -28,7 +28,7 @@ struct waiter *conn_current_waiter(struct conn *c) {
     if (c->kind == CONN_PUSH) {
         return &c->push;
     }
-    return &c->ring[c->head & (c->cap - 1)];
+    return queue_at(&c->queue, 0);
 }
 
 // now_ms reads the clock: the loop's own time is stale in a long slice.
@@ -42,10 +42,6 @@ static uint64_t coarse_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static struct waiter *waiter_at(struct conn *c, uint32_t n) {
-    return &c->ring[(c->head + n) & (c->cap - 1)];
 }
 
 // to_ms rounds up: only 0 seconds are none.
@@ -103,7 +99,7 @@ static void keep_loop_alive(struct conn *c) {
 static void fail_waiters(struct conn *c, uint32_t n, enum waiter_phase phase,
                          const char *code, const char *text) {
     while (n-- > 0) {
-        struct waiter w = c->ring[c->head++ & (c->cap - 1)];
+        struct waiter w = queue_take(&c->queue);
         c->settled = w.end;
         w.phase = (uint8_t)phase;
         w.sink->failed(&w, code, text);
@@ -165,7 +161,7 @@ void conn_close(struct conn *c, const char *code, const char *text) {
     reader_clear(&c->reader);
     buf_clear(&c->out);
     list_remove(&c->place);
-    free(c->ring);
+    queue_clear(&c->queue);
     free(c);
 }
 
@@ -222,17 +218,6 @@ bool conn_is_full(const struct conn *c) {
 
 // -- the queue
 
-static void grow_ring(struct conn *c) {
-    uint32_t cap = c->cap * 2, n = conn_pending(c);
-    struct waiter *ring = xmalloc(cap * sizeof ring[0]);
-    for (uint32_t i = 0; i < n; i++) {
-        ring[(c->head + i) & (cap - 1)] = *waiter_at(c, i);
-    }
-    free(c->ring);
-    c->ring = ring;
-    c->cap = cap;
-}
-
 // send_soon: what was appended leaves when the turn ends, or opens a link.
 static void send_soon(struct conn *c) {
     if (c->state == CONN_READY) {
@@ -246,14 +231,11 @@ static void send_soon(struct conn *c) {
 }
 
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
-    if (conn_pending(c) == c->cap) {
-        grow_ring(c);
-    }
     bool is_ready = c->state == CONN_READY;
     bool is_traced = c->options->slow_ns == 0;
     uint64_t now = is_traced ? uv_hrtime() : coarse_ns();
     uint64_t limit = is_ready ? c->limit_ms : timeout_ms(c);
-    struct waiter *w = &c->ring[c->tail++ & (c->cap - 1)];
+    struct waiter *w = queue_add(&c->queue);
     *w = (struct waiter){.sink = sink,
                          .conn = c,
                          .ctx = ctx,
@@ -296,16 +278,6 @@ void conn_want(struct conn *c, bool is_wanted, bool is_work) {
     keep_loop_alive(c);
 }
 
-void conn_forget(struct conn *c, uint32_t place, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (place + i - c->head < conn_pending(c)) {
-            struct waiter *w = &c->ring[(place + i) & (c->cap - 1)];
-            w->sink = &sink_ignore;
-            w->ctx = NULL;
-        }
-    }
-}
-
 // -- reading
 
 static void on_greeted(struct conn *c);
@@ -328,7 +300,7 @@ static void take_reply(struct conn *c, bool is_too_deep) {
         }
         return;
     }
-    struct waiter w = c->ring[c->head++ & (c->cap - 1)];
+    struct waiter w = queue_take(&c->queue);
     uint64_t begin = c->settled;
     c->settled = w.end;
     w.end -= begin; // what the sink may want to know is the command's size
@@ -387,8 +359,8 @@ static void become_ready(struct conn *c) {
     c->attempts = 0;
     timer_stop(&c->rt->timers, &c->timer);
     uint64_t now = now_ms();
-    for (uint32_t i = c->head; i != c->tail; i++) {
-        struct waiter *w = &c->ring[i & (c->cap - 1)];
+    for (uint32_t i = 0; i < conn_pending(c); i++) {
+        struct waiter *w = queue_at(&c->queue, i);
         // the time to connect has a limit of its own
         w->due_ms = c->limit_ms ? now + c->limit_ms : 0;
     }
@@ -475,38 +447,8 @@ static void open_link(struct conn *c) {
 // count_sent returns how many of the queue the server may have read.
 static uint32_t count_sent(struct conn *c) {
     const struct buf *unused;
-    uint64_t written = c->out_base - link_unsent(c->link, &unused);
-    uint32_t n = 0;
-    while (n < conn_pending(c) && waiter_at(c, n)->end <= written) {
-        n++;
-    }
-    return n;
-}
-
-// count_joined returns how many behind the first n go with them, or with what
-// was answered before.
-static uint32_t count_joined(struct conn *c, uint32_t n) {
-    uint32_t joined = 0;
-    while (n + joined < conn_pending(c) &&
-           waiter_at(c, n + joined)->is_joined) {
-        joined++;
-    }
-    return joined;
-}
-
-// count_overdue returns how many of the queue, the first n not counted, are
-// older than their time limit and so get no second chance.
-static uint32_t count_overdue(struct conn *c, uint32_t n) {
-    uint64_t now = now_ms();
-    uint32_t count = 0;
-    while (n + count < conn_pending(c)) {
-        struct waiter *w = waiter_at(c, n + count);
-        if ((w->due_ms == 0 || w->due_ms > now) && !(count && w->is_joined)) {
-            break;
-        }
-        count++;
-    }
-    return count;
+    return queue_count_sent(&c->queue,
+                            c->out_base - link_unsent(c->link, &unused));
 }
 
 // keep_unsent puts the bytes that are to be sent on the next connection, from
@@ -540,7 +482,7 @@ static void reconnect_later(struct conn *c) {
     double wait = backoff_first * (double)(1 << doubled);
     double jitter = 0.75 + (double)(uv_hrtime() % 1000) / 2000;
     wait = (wait < backoff_most ? wait : backoff_most) * jitter;
-    uint64_t due_ms = conn_pending(c) ? waiter_at(c, 0)->due_ms : 0;
+    uint64_t due_ms = conn_pending(c) ? queue_at(&c->queue, 0)->due_ms : 0;
     if (due_ms) { // whoever waits is told in his time
         double left = ((double)due_ms - (double)now_ms()) / 1000;
         left = left > backoff_first ? left : backoff_first;
@@ -559,14 +501,14 @@ static void lose(struct conn *c, const char *code, const char *text) {
     bool was_ready = c->state == CONN_READY;
     bool is_over = was_ready && c->kind == CONN_LOAN;
     uint32_t sent = was_ready ? count_sent(c) : 0;
-    uint32_t unsent = count_joined(c, sent);
-    unsent += count_overdue(c, sent + unsent);
+    uint32_t unsent = queue_count_joined(&c->queue, sent);
+    unsent += queue_count_overdue(&c->queue, sent + unsent, now_ms());
     if (is_over || c->options->is_once) {
         unsent = conn_pending(c) - sent;
     }
     uint64_t from = c->settled; // of what is being sent, some may be answered
     if (sent + unsent) {
-        from = waiter_at(c, sent + unsent - 1)->end;
+        from = queue_at(&c->queue, sent + unsent - 1)->end;
     }
     if (conn_pending(c) == sent + unsent) {
         from = c->out_base + c->out.len; // nothing else is to be sent
@@ -629,8 +571,8 @@ static void give_up_overdue(struct conn *c) {
     char text[400], where[256];
     snprintf(text, sizeof text, "%s gave no reply within %g s",
              conn_address(c, where, sizeof where), (double)c->limit_ms / 1000);
-    for (uint32_t i = c->head; i != c->tail; i++) {
-        struct waiter *w = &c->ring[i & (c->cap - 1)];
+    for (uint32_t i = 0; i < conn_pending(c); i++) {
+        struct waiter *w = queue_at(&c->queue, i);
         if (!w->due_ms) {
             continue;
         }
@@ -695,8 +637,7 @@ struct conn *conn_new(struct runtime *rt, const struct conn_options *options,
     c->kind = kind;
     c->owner = owner;
     c->ctx = ctx;
-    c->cap = 4;
-    c->ring = xmalloc(c->cap * sizeof c->ring[0]);
+    queue_init(&c->queue);
     c->limit_ms = timeout_ms(c);
     c->push = (struct waiter){.sink = owner->push, .conn = c, .ctx = ctx};
     c->flush.fn = on_flush;

@@ -17,6 +17,7 @@
 #include "core/timer.h"
 #include "redis/greeting.h"
 #include "redis/link.h"
+#include "redis/queue.h"
 #include "redis/reader.h"
 #include "redis/resp.h"
 
@@ -62,12 +63,11 @@ struct conn {
     int send_error;   // of a write before the turn's end
     struct link *link;
     struct reader reader;
-    struct buf out;           // queued commands
-    uint64_t out_base;        // stream offset of out.data[0]
-    uint64_t sent_base;       // that of the bytes last given to the link
-    uint64_t settled;         // stream offset of the first waiter's command
-    struct waiter *ring;      // the queue: [head, tail) modulo cap
-    uint32_t head, tail, cap; // cap is a power of two
+    struct buf out;     // queued commands
+    uint64_t out_base;  // stream offset of out.data[0]
+    uint64_t sent_base; // that of the bytes last given to the link
+    uint64_t settled;   // stream offset of the first waiter's command
+    struct queue queue;
     struct greeting greeting;
     struct waiter push; // of a CONN_PUSH
     struct defer flush;
@@ -120,16 +120,18 @@ void conn_limit(struct conn *c, double seconds);
 
 // conn_place is the place in the queue that the next waiter gets.
 static inline uint32_t conn_place(const struct conn *c) {
-    return c->tail;
+    return c->queue.tail;
 }
 
 // conn_forget drops the replies of `count` waiters from that place on; their
 // places stay. Those that were answered already are left alone.
-void conn_forget(struct conn *c, uint32_t place, uint32_t count);
+static inline void conn_forget(struct conn *c, uint32_t place, uint32_t count) {
+    queue_forget(&c->queue, place, count);
+}
 
 // conn_pending is how many replies are outstanding.
 static inline uint32_t conn_pending(const struct conn *c) {
-    return c->tail - c->head;
+    return queue_count(&c->queue);
 }
 
 // conn_is_full says that so much is queued that more should be refused.
