@@ -103,7 +103,7 @@ describe("a server that stops reading", function()
 
   case("takes no memory, and those who write wait until it goes on", function()
     with_server(function(server, open)
-      local client = open "?timeout=15"
+      local client = open "?timeout=15&slow=0"
       client:ping()
       server:signal "sigstop"
       local before = uv.resident_set_memory()
@@ -121,7 +121,7 @@ describe("a server that stops reading", function()
 
   case("lets those go who are cancelled", function()
     with_server(function(server, open)
-      local client = open "?timeout=15"
+      local client = open "?timeout=15&slow=0"
       client:ping()
       server:signal "sigstop"
       local tasks = writers(client)
@@ -137,7 +137,7 @@ describe("a server that stops reading", function()
 
   case("holds up nobody when the client is closed", function()
     with_server(function(server, open)
-      local client = open "?timeout=15"
+      local client = open "?timeout=15&slow=0"
       client:ping()
       server:signal "sigstop"
       local tasks = writers(client)

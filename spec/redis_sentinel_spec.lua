@@ -421,11 +421,7 @@ describe("a switch", function()
   case("between the answer and the subscription is found", function()
     local one, two = server "one", server "two"
     local s = watcher { one }
-    local handle = s.watchers
-    setmetatable(handle, { __newindex = function(t, k, v) -- when it subscribes
-      rawset(t, k, v)
-      s.primary = two
-    end })
+    function s.on_watch() s.primary = two end
     local client = open(sentinel.url(s))
     client:get "k"
     eventually(function() return one:live() == 0 end, "the old primary is left")

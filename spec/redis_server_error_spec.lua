@@ -135,12 +135,14 @@ describe("an error that passes", function()
     with_server(function(server, client, other)
       client:ping()
       other:config("SET", "maxclients", 2)
-      for _, fn in ipairs { client.blpop, client.get } do
+      local calls = { function(c) return c:blpop("k", 0.01) end,
+        function(c) return c:get "k" end }
+      for _, fn in ipairs(calls) do
         local late = neap.redis(server.url .. "/1?timeout=0.3&name=late")
-        assert.equal("redis.maxclients", code_of(fn, late, "k", 1))
+        assert.equal("redis.maxclients", code_of(fn, late))
         late:close()
         late = neap.redis(server.url .. "?timeout=5&name=late")
-        local t = neap.spawn(fn, late, "k", 0.01)
+        local t = neap.spawn(fn, late)
         neap.sleep(0.1)
         other:config("SET", "maxclients", 20)
         assert.is_nil(t:join())

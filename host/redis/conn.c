@@ -61,20 +61,6 @@ static void set_timer(struct conn *c, double seconds) {
     timer_start(&c->rt->timers, &c->timer, timer_after(seconds));
 }
 
-const char *conn_address(const struct conn *c, char *out, size_t size) {
-    link_describe(c->options, out, size);
-    const char *address = c->link ? link_address(c->link) : "";
-    size_t len = strlen(out);
-    if (c->options->sentinel && *address) {
-        snprintf(out + len, size - len, " (%s)", address);
-    }
-    return out;
-}
-
-uint64_t conn_sent(const struct conn *c) {
-    return c->out_base;
-}
-
 // -- closing
 
 static void drop_link(struct conn *c) {
@@ -127,8 +113,7 @@ static void settle_all(struct conn *c, const char *code, const char *text) {
         sentinel_doubt(c->options->sentinel);
     }
     c->state = CONN_IDLE;
-    c->out_base += c->out.len;
-    c->out.len = 0;
+    outbox_keep_from(&c->outbox, NULL, outbox_end(&c->outbox));
     fail_waiters(c, conn_pending(c), PHASE_QUEUED, code, text);
     unchoke(c);
     if (c->is_wanted) { // somebody may mend it
@@ -159,7 +144,7 @@ void conn_close(struct conn *c, const char *code, const char *text) {
         c->free_decoder(c->decoder);
     }
     reader_clear(&c->reader);
-    buf_clear(&c->out);
+    buf_clear(&c->outbox.bytes);
     list_remove(&c->place);
     queue_clear(&c->queue);
     free(c);
@@ -170,14 +155,11 @@ void conn_close(struct conn *c, const char *code, const char *text) {
 // try_send writes what is queued; what the socket doesn't take the link keeps.
 // Returns a negative error of uv's.
 static int try_send(struct conn *c) {
-    if (c->state != CONN_READY || c->out.len == 0 || link_is_sending(c->link)) {
+    if (c->state != CONN_READY || c->outbox.bytes.len == 0 ||
+        link_is_sending(c->link)) {
         return 0;
     }
-    uint64_t end = c->out_base + c->out.len;
-    c->sent_base = c->out_base;
-    int r = link_send(c->link, &c->out);
-    c->out_base = end - c->out.len;
-    return r;
+    return outbox_send(&c->outbox, c->link);
 }
 
 // flush returns false if that cost the connection.
@@ -190,7 +172,7 @@ static bool flush(struct conn *c) {
 }
 
 static void on_written(struct conn *c) {
-    if (flush(c) && c->out.len < choke_bytes / 2) {
+    if (flush(c) && c->outbox.bytes.len < choke_bytes / 2) {
         unchoke(c);
     }
 }
@@ -202,7 +184,7 @@ static void on_flush(struct defer *d) {
 }
 
 bool conn_is_choked(struct conn *c) {
-    bool is = c->state == CONN_READY && c->out.len > choke_bytes &&
+    bool is = c->state == CONN_READY && c->outbox.bytes.len > choke_bytes &&
               link_is_sending(c->link);
     c->is_choked = c->is_choked || is;
     return is;
@@ -213,7 +195,7 @@ bool conn_is_full(const struct conn *c) {
         return conn_pending(c) >= pending_max;
     }
     return conn_pending(c) >= c->options->queue_max ||
-           c->out.len >= c->options->queue_bytes;
+           c->outbox.bytes.len >= c->options->queue_bytes;
 }
 
 // -- the queue
@@ -221,7 +203,7 @@ bool conn_is_full(const struct conn *c) {
 // send_soon: what was appended leaves when the turn ends, or opens a link.
 static void send_soon(struct conn *c) {
     if (c->state == CONN_READY) {
-        if (c->out.len >= early_bytes && !c->send_error) {
+        if (c->outbox.bytes.len >= early_bytes && !c->send_error) {
             c->send_error = try_send(c); // dealt with when the turn ends
         }
         runtime_defer(c->rt, &c->flush);
@@ -239,7 +221,7 @@ struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
     *w = (struct waiter){.sink = sink,
                          .conn = c,
                          .ctx = ctx,
-                         .end = c->out_base + c->out.len,
+                         .end = outbox_end(&c->outbox),
                          .start_ns = now,
                          .due_ms = limit ? now / 1000000 + limit : 0};
     if (conn_pending(c) == 1) {
@@ -444,33 +426,6 @@ static void open_link(struct conn *c) {
 
 // -- losing
 
-// count_sent returns how many of the queue the server may have read.
-static uint32_t count_sent(struct conn *c) {
-    const struct buf *unused;
-    return queue_count_sent(&c->queue,
-                            c->out_base - link_unsent(c->link, &unused));
-}
-
-// keep_unsent puts the bytes that are to be sent on the next connection, from
-// that offset on, together at the front.
-static void keep_unsent(struct conn *c, uint64_t from) {
-    const struct buf *sending = NULL;
-    if (c->link) {
-        link_unsent(c->link, &sending);
-    }
-    if (from < c->out_base && sending) {
-        struct buf b = {0};
-        buf_add(&b, sending->data + (from - c->sent_base),
-                (size_t)(c->out_base - from));
-        buf_add(&b, c->out.data, c->out.len);
-        buf_clear(&c->out);
-        c->out = b;
-    } else {
-        buf_shift(&c->out, (size_t)(from - c->out_base));
-    }
-    c->out_base = from;
-}
-
 // reconnect_later waits a while that doubles with each attempt that failed.
 static void reconnect_later(struct conn *c) {
     if (c->options->is_once || (conn_pending(c) == 0 && !c->is_wanted)) {
@@ -500,7 +455,10 @@ static void lose(struct conn *c, const char *code, const char *text) {
     snprintf(message, sizeof message, "%s: %s", where, text);
     bool was_ready = c->state == CONN_READY;
     bool is_over = was_ready && c->kind == CONN_LOAN;
-    uint32_t sent = was_ready ? count_sent(c) : 0;
+    uint32_t sent =
+        was_ready
+            ? queue_count_sent(&c->queue, outbox_written(&c->outbox, c->link))
+            : 0;
     uint32_t unsent = queue_count_joined(&c->queue, sent);
     unsent += queue_count_overdue(&c->queue, sent + unsent, now_ms());
     if (is_over || c->options->is_once) {
@@ -511,9 +469,9 @@ static void lose(struct conn *c, const char *code, const char *text) {
         from = queue_at(&c->queue, sent + unsent - 1)->end;
     }
     if (conn_pending(c) == sent + unsent) {
-        from = c->out_base + c->out.len; // nothing else is to be sent
+        from = outbox_end(&c->outbox); // nothing else is to be sent
     }
-    keep_unsent(c, from);
+    outbox_keep_from(&c->outbox, c->link, from);
     drop_link(c);
     if (!was_ready && c->options->sentinel) {
         sentinel_doubt(c->options->sentinel);
@@ -555,8 +513,8 @@ static void ping_push(struct conn *c) {
     }
     if ((double)age_ns / 1e9 >= period) {
         c->is_doubtful = true;
-        resp_command(&c->out, 1);
-        resp_arg_s(&c->out, "PING");
+        resp_command(conn_out(c), 1);
+        resp_arg_s(conn_out(c), "PING");
         conn_push(c);
     }
     set_timer(c, period);

@@ -17,6 +17,7 @@
 #include "core/timer.h"
 #include "redis/greeting.h"
 #include "redis/link.h"
+#include "redis/outbox.h"
 #include "redis/queue.h"
 #include "redis/reader.h"
 #include "redis/resp.h"
@@ -63,10 +64,8 @@ struct conn {
     int send_error;   // of a write before the turn's end
     struct link *link;
     struct reader reader;
-    struct buf out;     // queued commands
-    uint64_t out_base;  // stream offset of out.data[0]
-    uint64_t sent_base; // that of the bytes last given to the link
-    uint64_t settled;   // stream offset of the first waiter's command
+    struct outbox outbox;
+    uint64_t settled; // stream offset of the first waiter's command
     struct queue queue;
     struct greeting greeting;
     struct waiter push; // of a CONN_PUSH
@@ -105,7 +104,7 @@ void conn_want(struct conn *c, bool is_wanted, bool is_work);
 
 // conn_out is where the next command's bytes go.
 static inline struct buf *conn_out(struct conn *c) {
-    return &c->out;
+    return &c->outbox.bytes;
 }
 
 // conn_wait queues a waiter for the command just appended. The result is
@@ -142,9 +141,14 @@ bool conn_is_full(const struct conn *c);
 bool conn_is_choked(struct conn *c);
 
 // conn_sent is how many bytes of commands have been queued and sent, in all.
-uint64_t conn_sent(const struct conn *c);
+static inline uint64_t conn_sent(const struct conn *c) {
+    return c->outbox.base;
+}
 
 // conn_address writes where it leads, as far as that is known.
-const char *conn_address(const struct conn *c, char *out, size_t size);
+static inline const char *conn_address(const struct conn *c, char *out,
+                                       size_t size) {
+    return link_where(c->options, c->link, out, size);
+}
 
 #endif

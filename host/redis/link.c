@@ -69,6 +69,16 @@ const char *link_address(const struct link *l) {
     return l->address;
 }
 
+const char *link_where(const struct conn_options *options, const struct link *l,
+                       char *out, size_t size) {
+    link_describe(options, out, size);
+    size_t len = strlen(out);
+    if (options->sentinel && l && *l->address) {
+        snprintf(out + len, size - len, " (%s)", l->address);
+    }
+    return out;
+}
+
 static void try_address(struct link *l);
 
 static void fail(struct link *l, const char *error) {

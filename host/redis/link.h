@@ -74,8 +74,13 @@ void link_keep_alive(struct link *l, bool on);
 const char *link_describe(const struct conn_options *options, char *out,
                           size_t size);
 
-// link_address writes the "host:port" that the link leads to, which sentinels
+// link_address returns the "host:port" that the link leads to, which sentinels
 // name anew; "" before it is known, or where there is no such thing.
 const char *link_address(const struct link *l);
+
+// link_where is link_describe, and the address that sentinels named if the link
+// (or NULL) has one.
+const char *link_where(const struct conn_options *options, const struct link *l,
+                       char *out, size_t size);
 
 #endif

@@ -363,7 +363,7 @@ static const struct sink push_sink = {on_string, on_array, on_integer,
 static void on_ready(struct conn *c) {
     struct pubsub *ps = c->ctx;
     ps->expected.len = 0;
-    c->out.len = 0; // what was said to the connection before is said anew
+    conn_out(c)->len = 0; // what was said to the connection before is said anew
     for (uint32_t i = 0; i < ps->cap; i++) {
         for (struct topic *t = ps->buckets[i]; t; t = t->next) {
             say(ps, "SUBSCRIBE", t);

@@ -103,6 +103,7 @@ local function be_sentinel(self, conn)
     table.insert(self.commands, command)
     if self.is_silent then -- luacheck: ignore
     elseif command[1] == "SUBSCRIBE" then
+      if self.on_watch then self.on_watch() end
       conn:write("*3\r\n$9\r\nsubscribe\r\n" .. bulk(command[2]) .. ":1\r\n")
       table.insert(self.watchers, conn)
     else
@@ -113,7 +114,7 @@ end
 
 --- fake(options): a sentinel that names options[1], a server. Its fields may be
 -- changed: primary, host, reply (raw, instead of an address), others (raw),
--- is_silent, is_down (closes at once).
+-- is_silent, is_down (closes at once), on_watch (called when one listens).
 function M.fake(options)
   local self = setmetatable({ primary = options[1], host = "127.0.0.1", others = "*0\r\n",
     questions = 0, watchers = {}, commands = {} }, Fake)
