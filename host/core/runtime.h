@@ -53,6 +53,8 @@ struct runtime {
     bool is_idle_active;
     bool is_stopping;
     bool is_turning;
+    uint32_t decoding; // callbacks that build Lua values: a finalizer may run
+                       // in them, and has to leave what they use alone
     int exit_status;
     struct timer grace;
     int stop_phase;

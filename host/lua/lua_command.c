@@ -10,7 +10,7 @@
 #include "lua/lua_error.h"
 #include "redis/resp.h"
 
-enum { depth_max = 4, type_cdata = 10 };
+enum { depth_max = 4, type_cdata = 10 }; // LuaJIT's, in no header
 
 // add_number: whole numbers as such, others so that they read back the same.
 static const char *add_number(struct buf *b, double v) {
@@ -105,9 +105,9 @@ static const char *add_arg(lua_State *L, int index, struct buf *b,
 // tables' contents too; it stops above max.
 static void add_size(lua_State *L, int index, int depth, size_t *size,
                      size_t max) {
-    const size_t least = 5; // "$0\r\n\r\n", or so
-    *size += least;
-    if (lua_type(L, index) == LUA_TSTRING) {
+    int type = lua_type(L, index);
+    *size += type == LUA_TNUMBER || type == type_cdata ? 24 : 6;
+    if (type == LUA_TSTRING) {
         *size += lua_objlen(L, index);
     } else if (lua_istable(L, index) && depth <= depth_max) {
         lua_pushnil(L);

@@ -298,6 +298,7 @@ static void take_reply(struct conn *c, bool is_too_deep) {
 static void on_received(struct conn *c, const char *bytes, size_t len) {
     struct link *l = c->link;
     bool is_gone = false; // what a reply leads to may close the connection
+    struct runtime *rt = c->rt;
     c->is_gone = &is_gone;
     c->active_ns = uv_hrtime();
     c->received += len;
@@ -313,7 +314,9 @@ static void on_received(struct conn *c, const char *bytes, size_t len) {
             }
             break;
         }
+        rt->decoding++;
         enum reader_result got = reader_next(&c->reader);
+        rt->decoding--;
         if (got == READER_ERROR) {
             c->is_gone = NULL;
             lose(c, "redis.protocol", c->reader.error);

@@ -232,6 +232,11 @@ static void free_rest(struct pool *p) {
 
 void pool_close(struct pool *p) {
     const char *code = "redis.closed", *text = "the client was closed";
+    if (p->rt->decoding) {
+        runtime_defer(p->rt, &p->closing);
+        return;
+    }
+    runtime_undefer(p->rt, &p->closing);
     runtime_remove(&p->resource);
     timer_stop(&p->rt->timers, &p->reaper);
     timer_stop(&p->rt->timers, &p->pulse);
@@ -248,6 +253,11 @@ void pool_close(struct pool *p) {
     while (waitq_wake(&p->choked, p->rt->L, 0)) {
     }
     free_rest(p);
+}
+
+static void on_closing(struct defer *d) {
+    pool_close(
+        (struct pool *)(void *)((char *)d - offsetof(struct pool, closing)));
 }
 
 static void on_runtime_close(struct resource *r) {
@@ -320,6 +330,7 @@ struct pool *pool_new(struct runtime *rt, struct redis_url *url,
     timer_init(&p->reaper, on_reap);
     timer_init(&p->pulse, on_pulse);
     p->reaper.is_background = p->pulse.is_background = true;
+    p->closing.fn = on_closing;
     p->resource.close = on_runtime_close;
     runtime_add(rt, &p->resource);
     return p;

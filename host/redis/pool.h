@@ -34,6 +34,7 @@ struct pool {
     struct waitq choked;   // tasks that wait until the server takes more
     struct pubsub *pubsub; // its subscriptions, once there is one
     struct resource resource;
+    struct defer closing; // asked for while a reply is decoded
 };
 
 // pool_new makes a client for the URL (which it takes over); with is_embedded

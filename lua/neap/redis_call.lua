@@ -92,9 +92,9 @@ function M.settle(client, name, send, target, v, e, took, sent, received, ...)
       if v == FAIL then error(e, 0) end
     else
       local failure = v == FAIL and e or nil
+      if failure and errors.is_error(e) and e.address then e.command = name end
       if took or failure then report(client, name, failure, took, sent, received, ...) end
       if not failure then return v end
-      if errors.is_error(e) and e.address then e.command = name end
       tries.count = tries.count + 1
       if not errors.is_error(e) or not may_retry(client, name, e, tries) then error(e, 0) end
       M.state(client).retries = M.state(client).retries + 1
