@@ -16,9 +16,9 @@ local function run(name, ...)
 end
 
 -- serve starts an example that listens, and returns it and its port.
-local function serve(name)
+local function serve(name, env)
   local child = process.start(require("luv").exepath(), { "examples/" .. name .. ".lua", "0" },
-    { env = environment })
+    { env = env or environment })
   child:wait_for("/\n")
   return child, tonumber(child.out:match("^http://127%.0%.0%.1:(%d+)/\n$"))
 end
@@ -213,6 +213,114 @@ describe("hello", function()
     assert.equal('{"hello":"Ada"}', c:response().body)
     c:close()
     stop(server)
+  end)
+end)
+
+describe("jobs", function()
+  local server, port, dir, environment_of_dir
+
+  setup(function() -- with data that outlive a process
+    dir = process.temp_dir()
+    environment_of_dir = { NEAP_REDIS = false, NEAP_REDIS_URL = false, NEAP_DATA = dir }
+    server, port = serve("jobs", environment_of_dir)
+  end)
+  teardown(function()
+    stop(server)
+    process.remove(dir)
+  end)
+
+  local function request(method, path, value)
+    local body = value and neap.json.encode(value) or ""
+    local c = client.connect(port)
+    c:write(("%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"):format(method,
+      path, #body, body))
+    local res = c:response()
+    c:close()
+    local ok, decoded = pcall(neap.json.decode, res.body)
+    return res.status, ok and decoded or res.body
+  end
+
+  -- post returns the path of a new job.
+  local function post(kind, args)
+    local status, answer = request("POST", "/jobs", { kind = kind, args = args })
+    assert.equal(202, status)
+    return "/jobs/" .. answer.id
+  end
+
+  local function get(path)
+    local status, job = request("GET", path)
+    assert.equal(200, status)
+    return job
+  end
+
+  -- start_one posts a job of two seconds, and returns its path once it has begun.
+  local function start_one()
+    local path = post("count", { to = 20 })
+    while not get(path).progress do neap.sleep(0.01) end
+    return path
+  end
+
+  case("does a job and tells how far it is", function()
+    local path = post("count", { to = 5 })
+    assert.is_nil(get(path).result)
+    local job = get(path .. "?wait=30")
+    assert.equal("done", job.status)
+    assert.equal(1, job.attempts)
+    assert.equal(1, job.progress)
+    assert.same({ counted = 5 }, job.result)
+    assert.same({ to = 5 }, job.args)
+  end)
+
+  case("does several at once", function()
+    local paths = {}
+    for i = 1, 4 do paths[i] = start_one() end
+    for _, path in ipairs(paths) do assert.equal("running", get(path).status) end
+    for _, path in ipairs(paths) do assert.equal("done", get(path .. "?wait=30").status) end
+  end)
+
+  case("tries a job that fails again, and puts it on the dead list", function()
+    local path = post("fail")
+    local job = get(path .. "?wait=30")
+    assert.equal("dead", job.status)
+    assert.equal(3, job.attempts)
+    assert.equal("this one always fails", job.error)
+    assert.same({ path:match("[^/]+$") }, get("/dead"))
+    assert.equal("done", get(post("count", { to = 1 }) .. "?wait=30").status) -- the workers live
+  end)
+
+  case("refuses what is no job", function()
+    for _, value in ipairs { {}, { kind = "none" }, { kind = "count", args = 3 }, 3 } do
+      assert.equal(422, (request("POST", "/jobs", value)))
+    end
+    assert.equal(400, (request("POST", "/jobs")))
+    assert.equal(404, (request("GET", "/jobs/none?wait=9")))
+  end)
+
+  case("does a job again that a kill -9 cut off", function()
+    local path = start_one()
+    server:kill("sigkill")
+    server:wait()
+    server, port = serve("jobs", environment_of_dir)
+    local job = get(path .. "?wait=30")
+    assert.equal("done", job.status)
+    assert.equal(2, job.attempts)
+  end)
+
+  case("hands a job back on SIGTERM, which does not count as an attempt", function()
+    local path = start_one()
+    stop(server)
+    assert.equal(0, server.status)
+    server, port = serve("jobs", environment_of_dir)
+    local job = get(path .. "?wait=30")
+    assert.equal("done", job.status)
+    assert.equal(1, job.attempts)
+  end)
+
+  case("leaves nothing on the stream", function()
+    local redis = neap.redis("unix://" .. dir .. "/redis.sock")
+    while redis:xpending("jobs", "workers").count > 0 do neap.sleep(0.01) end
+    assert.equal(0, redis:xlen("jobs"))
+    redis:close()
   end)
 end)
 

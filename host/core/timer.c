@@ -2,8 +2,15 @@
 #include "core/timer.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/mem.h"
+
+uint64_t timer_coarse_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
 
 uint64_t timer_after(double seconds) {
     const double longest = 1e9; // some thirty years: infinity for a timer

@@ -41,6 +41,10 @@ static inline void timer_init(struct timer *t, void (*on_due)(struct timer *)) {
 // timer_after returns the uv_hrtime that lies this many seconds ahead.
 uint64_t timer_after(double seconds);
 
+// timer_coarse_ns is uv_hrtime, some ms late and cheaper to ask: good enough
+// to reckon with deadlines.
+uint64_t timer_coarse_ns(void);
+
 // timer_start (re)starts t: on_due runs once, in the loop, not before due_ns.
 void timer_start(struct timers *ts, struct timer *t, uint64_t due_ns);
 

@@ -411,22 +411,6 @@ static void *reply_string(struct waiter *w, const redisReadTask *t,
     return b;
 }
 
-static void *reply_array(struct waiter *w, const redisReadTask *t, size_t n) {
-    (void)t, (void)n;
-    return w->ctx;
-}
-
-static void *reply_integer(struct waiter *w, const redisReadTask *t,
-                           long long v) {
-    (void)t, (void)v;
-    return w->ctx;
-}
-
-static void *reply_nil(struct waiter *w, const redisReadTask *t) {
-    (void)t;
-    return w->ctx;
-}
-
 static void reply_done(struct waiter *w) {
     struct batch *b = w->ctx;
     const char *text = buf_cstr(&b->reply);
@@ -476,8 +460,9 @@ static void reply_failed(struct waiter *w, const char *code, const char *text) {
     }
 }
 
-static const struct sink batch_sink = {reply_string, reply_array, reply_integer,
-                                       reply_nil,    reply_done,  reply_failed};
+static const struct sink batch_sink = {reply_string,        sink_ignore_array,
+                                       sink_ignore_integer, sink_ignore_nil,
+                                       reply_done,          reply_failed};
 
 static void *sha_string(struct waiter *w, const redisReadTask *t, const char *s,
                         size_t len) {
@@ -488,18 +473,15 @@ static void *sha_string(struct waiter *w, const redisReadTask *t, const char *s,
     return c;
 }
 
-static void sha_done(struct waiter *w) {
-    (void)w;
-}
-
 static void sha_failed(struct waiter *w, const char *code, const char *text) {
     (void)code, (void)text;
     struct commit *c = w->ctx;
     c->is_sha_asked = false;
 }
 
-static const struct sink sha_sink = {sha_string, reply_array, reply_integer,
-                                     reply_nil,  sha_done,    sha_failed};
+static const struct sink sha_sink = {sha_string,          sink_ignore_array,
+                                     sink_ignore_integer, sink_ignore_nil,
+                                     sink_ignore_done,    sha_failed};
 
 static void ask_sha(struct commit *c) {
     struct buf *out = conn_out(c->conn);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "redis/sentinel.h"
@@ -34,14 +33,6 @@ struct waiter *conn_current_waiter(struct conn *c) {
 // now_ms reads the clock: the loop's own time is stale in a long slice.
 static uint64_t now_ms(void) {
     return uv_hrtime() / 1000000;
-}
-
-// coarse_ns is cheaper than uv_hrtime and late by a few ms: good enough for
-// deadlines.
-static uint64_t coarse_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 // to_ms rounds up: only 0 seconds are none.
@@ -215,7 +206,7 @@ static void send_soon(struct conn *c) {
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
     bool is_ready = c->state == CONN_READY;
     bool is_traced = c->options->slow_ns == 0;
-    uint64_t now = is_traced ? uv_hrtime() : coarse_ns();
+    uint64_t now = is_traced ? uv_hrtime() : timer_coarse_ns();
     uint64_t limit = is_ready ? c->limit_ms : timeout_ms(c);
     struct waiter *w = queue_add(&c->queue);
     *w = (struct waiter){.sink = sink,

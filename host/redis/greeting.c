@@ -33,27 +33,11 @@ static void *take_string(struct waiter *w, const redisReadTask *t,
     return g;
 }
 
-static void *take_array(struct waiter *w, const redisReadTask *t, size_t n) {
-    (void)t, (void)n;
-    return w->ctx;
-}
-
-static void *take_integer(struct waiter *w, const redisReadTask *t,
-                          long long v) {
-    (void)t, (void)v;
-    return w->ctx;
-}
-
-static void *take_nil(struct waiter *w, const redisReadTask *t) {
-    (void)t;
-    return w->ctx;
-}
-
 static const struct sink greeting_sink = {
     .string = take_string,
-    .array = take_array,
-    .integer = take_integer,
-    .nil = take_nil,
+    .array = sink_ignore_array,
+    .integer = sink_ignore_integer,
+    .nil = sink_ignore_nil,
 };
 
 static void say(struct greeting *g, struct buf *out, enum greeting_step step,

@@ -340,23 +340,9 @@ static void *on_array(struct waiter *w, const redisReadTask *t, size_t n) {
     return ps;
 }
 
-static void *on_integer(struct waiter *w, const redisReadTask *t, long long v) {
-    (void)t, (void)v;
-    return w->ctx;
-}
-
-static void *on_nil(struct waiter *w, const redisReadTask *t) {
-    (void)t;
-    return w->ctx;
-}
-
-static void on_push_failed(struct waiter *w, const char *code,
-                           const char *text) {
-    (void)w, (void)code, (void)text;
-}
-
-static const struct sink push_sink = {on_string, on_array, on_integer,
-                                      on_nil,    on_push,  on_push_failed};
+static const struct sink push_sink = {
+    on_string,       on_array, sink_ignore_integer,
+    sink_ignore_nil, on_push,  sink_ignore_failed};
 
 // -- the connection
 

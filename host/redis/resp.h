@@ -45,8 +45,17 @@ enum waiter_phase {
     PHASE_SENT,   // sent, in part or whole, and no reply came
 };
 
-// sink_ignore drops a reply: its place in the queue stays, nobody is told.
+// sink_ignore drops a reply: its place in the queue stays, nobody is told. Its
+// functions are also for sinks that want some kinds of values only.
 extern const struct sink sink_ignore;
+void *sink_ignore_string(struct waiter *w, const redisReadTask *t,
+                         const char *s, size_t len);
+void *sink_ignore_array(struct waiter *w, const redisReadTask *t, size_t n);
+void *sink_ignore_integer(struct waiter *w, const redisReadTask *t,
+                          long long v);
+void *sink_ignore_nil(struct waiter *w, const redisReadTask *t);
+void sink_ignore_done(struct waiter *w);
+void sink_ignore_failed(struct waiter *w, const char *code, const char *text);
 
 // A waiter stands in a connection's queue for one reply.
 struct waiter {

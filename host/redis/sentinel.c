@@ -261,21 +261,6 @@ static void *on_string(struct waiter *w, const redisReadTask *t,
     return s;
 }
 
-static void *on_array(struct waiter *w, const redisReadTask *t, size_t n) {
-    (void)t, (void)n;
-    return w->ctx;
-}
-
-static void *on_integer(struct waiter *w, const redisReadTask *t, long long v) {
-    (void)t, (void)v;
-    return w->ctx;
-}
-
-static void *on_nil(struct waiter *w, const redisReadTask *t) {
-    (void)t;
-    return w->ctx;
-}
-
 static void start_watch(struct sentinel *s);
 
 static void on_address(struct waiter *w) {
@@ -312,7 +297,8 @@ static void on_address_failed(struct waiter *w, const char *code,
 }
 
 static const struct sink address_sink = {
-    on_string, on_array, on_integer, on_nil, on_address, on_address_failed};
+    on_string,       sink_ignore_array, sink_ignore_integer,
+    sink_ignore_nil, on_address,        on_address_failed};
 
 // The other sentinels come as lists of field, value; two of these are wanted.
 static void *on_other(struct waiter *w, const redisReadTask *t,
@@ -336,17 +322,9 @@ static void *on_other(struct waiter *w, const redisReadTask *t,
     return s;
 }
 
-static void on_others(struct waiter *w) {
-    (void)w;
-}
-
-static void on_others_failed(struct waiter *w, const char *code,
-                             const char *text) {
-    (void)w, (void)code, (void)text;
-}
-
-static const struct sink others_sink = {on_other, on_array,  on_integer,
-                                        on_nil,   on_others, on_others_failed};
+static const struct sink others_sink = {
+    on_other,        sink_ignore_array, sink_ignore_integer,
+    sink_ignore_nil, sink_ignore_done,  sink_ignore_failed};
 
 // -- asking
 
@@ -524,7 +502,8 @@ static void on_push(struct waiter *w) {
 }
 
 static const struct sink push_sink = {
-    on_push_string, on_array, on_integer, on_nil, on_push, on_others_failed};
+    on_push_string,  sink_ignore_array, sink_ignore_integer,
+    sink_ignore_nil, on_push,           sink_ignore_failed};
 
 static void on_watch_ready(struct conn *c) {
     resp_command(conn_out(c), 2);

@@ -20,6 +20,7 @@ end
 -- pump carries what it reads from one socket to the other, in order.
 local function pump(proxy, from, to)
   local queue = neap.channel(1000000)
+  proxy.queues[queue] = true
   neap.spawn(function()
     for item in queue:each() do
       local wait = item.due - neap.monotonic()
@@ -27,6 +28,7 @@ local function pump(proxy, from, to)
       if not to:is_closing() then to:write(item.data) end
     end
     close(to)
+    proxy.queues[queue] = nil
   end)
   from:read_start(function(err, data)
     if err or not data then
@@ -40,7 +42,7 @@ end
 
 --- start(port): a proxy to that port of 127.0.0.1.
 function M.start(port)
-  local proxy = setmetatable({ sockets = {}, connections = 0 }, Proxy)
+  local proxy = setmetatable({ sockets = {}, queues = {}, connections = 0 }, Proxy)
   local listener = uv.new_tcp()
   assert(listener:bind("127.0.0.1", 0))
   proxy.listener = listener
@@ -66,6 +68,7 @@ end
 function Proxy:cut()
   for _, socket in ipairs(self.sockets) do close(socket) end
   self.sockets = {}
+  for queue in pairs(self.queues) do queue:close() end -- a closed socket tells nobody
 end
 
 function Proxy:stop()
