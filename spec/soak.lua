@@ -110,6 +110,7 @@ end
 -- was_undone: the error says that nothing was carried out.
 local function was_undone(err) return err.phase == "queued" or err.phase == "reply" end
 
+-- nonce_of returns a text that nobody else sends.
 local function nonce_of(w)
   w.serial = w.serial + 1
   return w.name .. "#" .. w.serial
@@ -382,9 +383,8 @@ local function roles(set)
     if fields.flags ~= "master" or found and fields.port ~= found then return nil end
     found = fields.port
   end
-  local is_first = found == tostring(set.primary.port)
   local one, other = set.primary, set.replica
-  if not is_first then one, other = other, one end
+  if found ~= tostring(one.port) then one, other = other, one end
   local role = admin(one.port, "ROLE")
   if role[1] ~= "master" or #role[3] ~= 1 then return nil end
   role = admin(other.port, "ROLE")
@@ -409,12 +409,15 @@ events["kill normal"] = kill_clients "normal"
 events["kill pubsub"] = kill_clients "pubsub"
 events["script flush"] = function(t) admin(t.servers[1].port, "SCRIPT", "FLUSH") end
 
+local function suspend(child, random)
+  child:kill "sigstop"
+  pause(random, 50, 2000)
+  child:kill "sigcont"
+end
+
 events["stop server"] = function(t, random)
   local function stop()
-    local server = t.servers[random(#t.servers)]
-    server:signal "sigstop"
-    pause(random, 50, 2000)
-    server:signal "sigcont"
+    suspend(t.servers[random(#t.servers)].child, random)
     if t.set then sleep(1) end -- a failover may be under way
     settle(t)
   end
@@ -486,10 +489,7 @@ events["kill primary"] = function(t)
 end
 
 events["stop sentinel"] = function(t, random)
-  local child = t.set.sentinels[random(3)].child
-  child:kill "sigstop"
-  pause(random, 50, 2000)
-  child:kill "sigcont"
+  suspend(t.set.sentinels[random(3)].child, random)
 end
 
 events["kill sentinel"] = function(t, random)
@@ -500,6 +500,11 @@ events["kill sentinel"] = function(t, random)
   pause(random, 50, 1500)
   t.set:start_sentinel(n)
 end
+
+local to_single = { "kill normal", "kill pubsub", "script flush", "stop server", "few clients",
+  "cut", "delay", "hole", "refuse", "kill server" }
+local to_watched = { "kill normal", "kill pubsub", "script flush", "stop server", "few clients",
+  "failover", "kill primary", "stop sentinel", "kill sentinel" }
 
 -- harm makes one thing happen after the other, of those named.
 local function harm(t, names, random)
@@ -578,12 +583,12 @@ local function stop_load(t)
   if not ok then fail("%s does not answer: %s", t.name, tostring(err)) end
 end
 
-local function run(targets, harms)
+local function run(targets)
   for i, t in ipairs(targets) do start_load(t, i * 200) end
   sleep(math.min(10, seconds / 4)) -- all is warm before it is measured
   local before, tasks = memory(), {}
   for i, t in ipairs(targets) do
-    tasks[i] = neap.spawn(harm, t, harms[i], random_from(seed + i))
+    tasks[i] = neap.spawn(harm, t, t.set and to_watched or to_single, random_from(seed + i))
   end
   local reports = neap.every(10, function() report(targets) end)
   sleep(seconds - (now() - started))
@@ -605,10 +610,17 @@ local function compare(before, after, files_before, files_after)
   if after.lua > before.lua + margin then fail("Lua's memory grew") end
 end
 
+local running = {} -- to be stopped at the end
+
+local function keep(thing)
+  table.insert(running, thing)
+  return thing
+end
+
 local function main()
   neap.log.level "error"
-  local server, set = servers.start(), sentinel.start()
-  local proxy = proxies.start(server.port)
+  local server, set = keep(servers.start()), keep(sentinel.start())
+  local proxy = keep(proxies.start(server.port))
   local files = open_files()
   started = now()
   local single = { name = "single", losses = 0, lossy = 0, servers = { server }, proxy = proxy,
@@ -617,28 +629,21 @@ local function main()
     client = neap.redis(set.url .. options) }
   settle(watched)
   watch_switches(watched)
-  local before = run({ single, watched }, {
-    { "kill normal", "kill pubsub", "script flush", "stop server", "few clients", "cut", "delay",
-      "hole", "refuse", "kill server" },
-    { "kill normal", "kill pubsub", "script flush", "stop server", "few clients", "failover",
-      "kill primary", "stop sentinel", "kill sentinel" },
-  })
+  local before = run { single, watched }
   for _, client in ipairs { single.client, watched.client, unpack(watched.watchers) } do
     client:close()
   end
   proxy:cut()
-  single.workers, watched.workers = nil, nil
+  single.workers, watched.workers = nil, nil -- what they remember is not the client's
   sleep(1)
   say("calls, by how they ended:\n%s\nevents:\n%s", listed(count.codes), listed(count.events))
   compare(before, memory(), files, open_files())
-  proxy:stop()
-  set:stop()
-  server:stop()
 end
 
 say("soak: %g s, seed %d", seconds, seed)
 local ok, err = xpcall(main, debug.traceback)
 if not ok then fail("%s", tostring(err)) end
+for _, thing in ipairs(running) do thing:stop() end
 local astray = count.made - count.settled + failures
 say("soak: %d calls made, %d settled, %d astray", count.made, count.settled, astray)
 neap.stop(astray == 0 and 0 or 1)

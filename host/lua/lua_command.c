@@ -61,6 +61,16 @@ static const char *add_table(lua_State *L, int index, struct buf *b,
             error = add_arg(L, lua_gettop(L), b, count, depth + 1);
             lua_pop(L, 1);
         }
+        lua_pushinteger(L, (lua_Integer)n); // what lies outside of the list
+        while (!error && lua_next(L, index)) {
+            lua_pop(L, 1);
+            bool is_number = lua_type(L, -1) == LUA_TNUMBER;
+            double key = is_number ? lua_tonumber(L, -1) : 0;
+            if (!(key >= 1 && key <= (double)n)) {
+                error = "is a list with a hole or with named elements";
+                lua_pop(L, 1);
+            }
+        }
         return error;
     }
     lua_pushnil(L);
@@ -69,7 +79,11 @@ static const char *add_table(lua_State *L, int index, struct buf *b,
         lua_pushvalue(L, value - 1); // lua_next must not see it converted
         error = add_arg(L, value + 1, b, count, depth + 1);
         lua_pop(L, 1);
+        size_t before = *count;
         error = error ? error : add_arg(L, value, b, count, depth + 1);
+        if (!error && *count == before) { // what follows would move up
+            error = "has an empty table as the value of a name";
+        }
         lua_pop(L, error ? 2 : 1);
     }
     return error;

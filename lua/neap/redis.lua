@@ -130,9 +130,15 @@ Client.consume = require("neap.redis_stream").consume
 local function scan_with(self, step, options, ...)
   local command, n = { ... }, select("#", ...)
   local rest = {}
+  if options ~= nil and type(options) ~= "table" then
+    error(("bad argument #%d (a table of options expected, got %s)"):format(n, type(options)), 2)
+  end
+  if n == 2 and type(command[2]) ~= "string" and type(command[2]) ~= "number" then
+    error("bad argument #1 (a key expected, got " .. type(command[2]) .. ")", 2)
+  end
   for name, value in pairs(options or {}) do
     if name ~= "match" and name ~= "count" and name ~= "type" then
-      error("unknown option '" .. tostring(name) .. "' (match, count and type are known)", 3)
+      error("unknown option '" .. tostring(name) .. "' (match, count and type are known)", 2)
     end
     rest[#rest + 1] = name:upper()
     rest[#rest + 1] = tostring(value)
@@ -213,13 +219,34 @@ function Client:trace(fn, options)
   if fn and type(fn) ~= "function" then
     error("bad argument #1 to 'trace' (function expected, got " .. type(fn) .. ")", 2)
   end
+  if options ~= nil and type(options) ~= "table" then
+    error("bad argument #2 to 'trace' (table expected, got " .. type(options) .. ")", 2)
+  end
+  for name in pairs(options or {}) do
+    if name ~= "values" then
+      error("unknown option '" .. tostring(name) .. "' (values is known)", 2)
+    end
+  end
   state.tracer = fn or nil
   state.has_values = options and options.values or false
   core.report_from(self, fn and 0 or state.slow)
 end
 
+-- with_check says so when the colon was forgotten.
+local function with_check(name, method)
+  return function(self, ...)
+    if type(self) ~= "userdata" then
+      error(("a Redis client expected, got %s (a colon calls a method: redis:%s(...))"):format(
+        type(self), name), 2)
+    end
+    return method(self, ...)
+  end
+end
+for name, method in pairs(Client) do Client[name] = with_check(name, method) end
+
 core.client_class.__index = Client
 core.client_class.__name = "redis client"
+core.client_class.__tostring = function() return "redis client" end
 
 --- redis.open_clients: the clients that neap.redis has given out, by URL.
 M.open_clients = {}

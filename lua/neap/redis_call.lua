@@ -157,7 +157,7 @@ function M.blocking(client, name, ...)
     return M.plain(client, name, ...)
   end
   seconds = tonumber(seconds)
-  if not seconds then error(name .. ": a timeout in seconds is expected", 3) end
+  if not seconds then error(name .. ": a timeout in seconds is expected", 2) end
   return M.with_room(client, call_on_loan, client, seconds, name, ...)
 end
 

@@ -42,14 +42,30 @@ M.maps = { HGETALL = true }
 local function last(...) return (select(select("#", ...), ...)) end
 local function first(...) return (...) end
 
---- redis_command.block_option(...): the seconds behind BLOCK, or nil.
-function M.block_option(...)
-  for i = 1, select("#", ...) - 1 do
-    local a, ms = select(i, ...)
-    if type(a) == "string" and a:upper() == "BLOCK" then
-      return (tonumber(ms) or 0) / 1000
+-- find_block calls itself for what tables hold, in the order in which they are sent;
+-- state.is_next: BLOCK was the word before.
+local function find_block(state, value)
+  if type(value) == "table" then
+    if #value > 0 then
+      for i = 1, #value do find_block(state, value[i]) end
+    else
+      for k, v in pairs(value) do
+        find_block(state, k)
+        find_block(state, v)
+      end
     end
+  elseif state.is_next then
+    state.seconds, state.is_next = (tonumber(value) or 0) / 1000, false
+  else
+    state.is_next = not state.seconds and type(value) == "string" and value:upper() == "BLOCK"
   end
+end
+
+--- redis_command.block_option(...): the seconds behind BLOCK, within tables too, or nil.
+function M.block_option(...)
+  local state = {}
+  for i = 1, select("#", ...) do find_block(state, (select(i, ...))) end
+  return state.seconds
 end
 
 --- redis_command.blocking: by name, a function of the arguments that returns the
@@ -75,9 +91,30 @@ for name in ([[
   M.reads[name] = true
 end
 
+-- within redis:watch
+local refused_in_watch = {
+  MULTI = "use tx:multi(function(m) ... end)",
+  EXEC = "use tx:multi(function(m) ... end)",
+  DISCARD = "return without tx:multi",
+  UNWATCH = "return without tx:multi",
+  WATCH = "give redis:watch all keys at once",
+  PIPELINE = "call one command after the other, or tx:multi(function(m) ... end)",
+}
+
 --- redis_command.refuse(name, level): raises that the command is not available.
 function M.refuse(name, level)
   error(("%s is not available here: %s"):format(name, M.refused[name]), level + 1)
+end
+
+--- redis_command.refuse_in_watch(name, level): the same for a transaction's.
+function M.refuse_in_watch(name, level)
+  error(("%s is not available here: %s"):format(name, refused_in_watch[name] or M.refused[name]),
+    level + 1)
+end
+
+--- redis_command.is_refused_in_watch(name): whether it is.
+function M.is_refused_in_watch(name)
+  return M.refused[name] or refused_in_watch[name]
 end
 
 --- redis_command.check(name, sub): refuses what is refused; returns the name in upper

@@ -221,9 +221,16 @@ end
 local function transaction_method(_, key)
   if type(key) ~= "string" then return nil end
   local name = key:upper()
-  if command.refused[name] then return function() command.refuse(name, 2) end end
+  if command.is_refused_in_watch(name) then
+    return function() command.refuse_in_watch(name, 2) end
+  end
   local shape = command.maps[name] and to_map or shapes[name]
   Transaction[key] = function(self, ...)
+    if type(self) ~= "table" then
+      error("a transaction expected, got " .. type(self)
+        .. " (a colon calls a command: tx:get \"key\")", 2)
+    end
+    if self.is_over then error("the transaction is over", 2) end
     command.check_blocking(name, ...)
     local v = self:call(name, ...)
     if shape and v ~= nil then return shape(v, ...) end

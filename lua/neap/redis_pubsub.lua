@@ -47,6 +47,12 @@ local function each(fn, level, ...)
   for i = 1, select("#", ...) do
     local name = select(i, ...)
     if type(name) == "table" then
+      for key in pairs(name) do
+        if type(key) ~= "number" then
+          error(("bad argument #%d (a list of channels expected; options stand in a table of "
+            .. "their own, the last argument)"):format(i), level + 1)
+        end
+      end
       each(fn, level + 1, unpack(name))
     elseif type(name) == "string" then
       fn(name)
@@ -121,6 +127,18 @@ end
 function Subscription:close()
   core.end_subscription(self)
 end
+
+-- with_check says so when the colon was forgotten.
+local function with_check(name, method)
+  return function(self, ...)
+    if type(self) ~= "userdata" then
+      error(("a subscription expected, got %s (a colon calls a method: sub:%s(...))"):format(
+        type(self), name), 2)
+    end
+    return method(self, ...)
+  end
+end
+for name, method in pairs(Subscription) do Subscription[name] = with_check(name, method) end
 
 core.subscription_class.__index = Subscription
 core.subscription_class.__name = "redis subscription"

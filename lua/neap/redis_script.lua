@@ -13,6 +13,9 @@ end
 
 -- run calls EVALSHA; where the server does not know the script, EVAL.
 local function run(client, source, keys, ...)
+  for i = 1, select("#", ...) do
+    if select(i, ...) == nil then error(("argument #%d of the script is nil"):format(i), 2) end
+  end
   source.sha = source.sha or call.plain(client, "SCRIPT", "LOAD", source.text)
   local ok, v = pcall(call.plain, client, "EVALSHA", source.sha, #keys, keys, ...)
   if ok then return v end

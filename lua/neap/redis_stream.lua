@@ -53,7 +53,8 @@ local function check_options(stream, options)
     local value = options[name]
     if (value ~= nil or name == "group" or name == "consumer") and not rule[1](value) then
       error(("consume: option '%s' has to be %s (it is %s)"):format(name, rule[2],
-        tostring(value)), 3)
+        type(value) == "number" and rule[1] == is_name and "the number " .. value
+        or tostring(value)), 3)
     end
   end
 end
@@ -248,7 +249,10 @@ function M.consume(client, stream, options)
     in_hand = {},         -- ids that were given out and are not acknowledged
     acks = {},            -- those of them that are finished
   }
-  r.entry_class = { __index = { ack = function(entry) return ack(r, entry.id) end } }
+  r.entry_class = { __index = { ack = function(entry)
+    if type(entry) ~= "table" then error("an entry expected (a colon: entry:ack())", 2) end
+    return ack(r, entry.id)
+  end } }
   while not r.has_group do attempt(r, make_group) end
   return function() return advance(r) end
 end
