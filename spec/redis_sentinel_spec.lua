@@ -205,7 +205,8 @@ describe("a sentinel that does not help", function()
   case("garbled at random does no harm", function()
     math.randomseed(7)
     local parts = { "*2\r\n", "$9\r\n127.0.0.1\r\n", "$4\r\n6379\r\n", "*-1\r\n", "$-1\r\n",
-      ":1\r\n", "-ERR x\r\n", "+OK\r\n", "*1\r\n*2\r\n", "$2\r\nip\r\n", "$4\r\nport\r\n", "\r\n", "*",
+      ":1\r\n", "-ERR x\r\n", "+OK\r\n", "*1\r\n*2\r\n", "$2\r\nip\r\n", "$4\r\nport\r\n",
+      "\r\n", "*",
       "$", "\0", "\255", "*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n$8\r\nmymaster\r\n" }
     local function garble()
       local out = {}

@@ -117,6 +117,18 @@ describe("an error that passes", function()
     end
   end
 
+  case("READONLY: the next connection may lead to another server", function()
+    local server = fake.start(function(conn, n)
+      conn:greet()
+      for _ in conn.read, conn do conn:write(n == 1 and readonly or "+OK\r\n") end
+    end)
+    local client = neap.redis(server.url .. "?timeout=5")
+    assert.equal("OK", client:set("k", "v"))
+    assert.equal(2, server.connections)
+    client:close()
+    server.stop()
+  end)
+
   case("READONLY: a primary that is made a replica, and a primary again", function()
     with_server(function(_, client, other)
       other:call("REPLICAOF", "127.0.0.1", servers.free_port())

@@ -344,7 +344,8 @@ describe("the redis client", function()
       "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR", "SYNC", "PSYNC" } do
       case(name .. ", however it is called", function()
         local lower = name:lower()
-        local is_method = ({ MULTI = true, WATCH = true, SUBSCRIBE = true, PSUBSCRIBE = true })[name]
+        local methods = { MULTI = true, WATCH = true, SUBSCRIBE = true, PSUBSCRIBE = true }
+        local is_method = methods[name]
         for _, fn in ipairs {
           not is_method and function() redis[lower](redis, "x") end
             or function() redis:call(name) end,

@@ -188,7 +188,8 @@ function actions.incr(w)
   expect(w.target, not is_known(w, k, at) or v > k.acked,
     "INCR %s gave %d after %d", k.name, v, k.acked)
   k.acked, k.epoch = v, at
-  if at >= 0 and not k.is_blurred then k.sent = v end
+  -- what one failover lost, the next may bring back
+  if at >= 0 and not k.is_blurred and not w.target.set then k.sent = v end
 end
 
 function actions.echo(w)

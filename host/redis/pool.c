@@ -250,8 +250,6 @@ void pool_close(struct pool *p) {
             end(list_entry(lists[i]->next, struct conn, place), text);
         }
     }
-    while (waitq_wake(&p->choked, p->rt->L, 0)) {
-    }
     free_rest(p);
 }
 

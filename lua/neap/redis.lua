@@ -128,13 +128,13 @@ Client.consume = require("neap.redis_stream").consume
 -- scan_with returns an iterator over a SCAN-like command's elements, `step`
 -- of them at a time (2: field and value).
 local function scan_with(self, step, options, ...)
-  local command, n = { ... }, select("#", ...)
+  local words, n = { ... }, select("#", ...)
   local rest = {}
   if options ~= nil and type(options) ~= "table" then
     error(("bad argument #%d (a table of options expected, got %s)"):format(n, type(options)), 2)
   end
-  if n == 2 and type(command[2]) ~= "string" and type(command[2]) ~= "number" then
-    error("bad argument #1 (a key expected, got " .. type(command[2]) .. ")", 2)
+  if n == 2 and type(words[2]) ~= "string" and type(words[2]) ~= "number" then
+    error("bad argument #1 (a key expected, got " .. type(words[2]) .. ")", 2)
   end
   for name, value in pairs(options or {}) do
     if name ~= "match" and name ~= "count" and name ~= "type" then
@@ -148,9 +148,9 @@ local function scan_with(self, step, options, ...)
   return function()
     while not page[at] do
       if is_last then return nil end
-      command[n + 1] = cursor
+      words[n + 1] = cursor
       local args = {}
-      for i = 1, n + 1 do args[i] = command[i] end
+      for i = 1, n + 1 do args[i] = words[i] end
       for i = 1, #rest do args[n + 1 + i] = rest[i] end
       local reply = call.plain(self, unpack(args))
       cursor, page, at = reply[1], reply[2], 1

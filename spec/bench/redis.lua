@@ -101,8 +101,8 @@ for round = 1, 3 do
   end
   local big = reference("1", "20000", "-d", "65536")
   rate = pairs_by(redis, 1, 10000, ("x"):rep(65536))
-  print(("  64 KiB values: 1 task %.0f pairs/s, %.2f of redis-benchmark -c 1 -d 65536 (%.0f)"):format(
-    rate, rate / big, big))
+  print(("  64 KiB values:  1 task  %.0f pairs/s, %.2f of -c 1 -d 65536 (%.0f)"):format(rate,
+    rate / big, big))
   local r = measure.redis_benchmark(redis, "set,get", "-c", "50", "-n", "20000", "-d", "65536")
   big = 1 / (1 / r.SET + 1 / r.GET)
   rate = pairs_by(redis, 50, 10000, ("x"):rep(65536))

@@ -17,7 +17,8 @@ if made.status ~= 0 then error("openssl: " .. made.err, 0) end
 local port, tls_port = free_port(), free_port()
 local server = process.start("redis-server", { "--port", tostring(port), "--tls-port",
   tostring(tls_port), "--tls-cert-file", dir .. "/cert.pem", "--tls-key-file", dir .. "/key.pem",
-  "--tls-ca-cert-file", dir .. "/cert.pem", "--tls-auth-clients", "no", "--save", "", "--dir", dir })
+  "--tls-ca-cert-file", dir .. "/cert.pem", "--tls-auth-clients", "no", "--save", "",
+  "--dir", dir })
 server:wait_for "eady to accept connections"
 local plain = neap.redis("redis://127.0.0.1:" .. port)
 local tls = neap.redis("rediss://127.0.0.1:" .. tls_port, { ca = dir .. "/cert.pem" })
