@@ -4,15 +4,7 @@ local ffi = require "ffi"
 local fake = require "support.fake_server"
 local servers = require "support.redis"
 local case = require "support.case" (it)
-
-local function error_of(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok, "a failure was expected")
-  assert.is_true(neap.is_error(err), tostring(err))
-  return err
-end
-
-local function code_of(fn, ...) return error_of(fn, ...).code end
+local error_of, code_of = require "support.failure" (assert)
 
 -- with_server runs fn(server, open) with a server of its own; open(options) gives
 -- clients of it, which are closed at the end.

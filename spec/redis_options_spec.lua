@@ -4,16 +4,9 @@ local proxies = require "support.proxy"
 local servers = require "support.redis"
 local process = require "support.process"
 local certificates = require "support.certificates"
+local eventually = require "support.eventually"
 local case = require "support.case" (it)
-
-local function error_of(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok, "a failure was expected")
-  assert.is_true(neap.is_error(err), tostring(err))
-  return err
-end
-
-local function code_of(fn, ...) return error_of(fn, ...).code end
+local error_of, code_of = require "support.failure" (assert)
 
 local function contains(text, part)
   assert.is_true(text:find(part, 1, true) ~= nil, ("%q in %q"):format(part, text))
@@ -25,12 +18,6 @@ local function with(options, fn)
   local ok, err = pcall(fn, client)
   client:close()
   if not ok then error(err, 0) end
-end
-
-local function eventually(fn)
-  neap.timeout(20, function()
-    while not fn() do neap.sleep(0.005) end
-  end)
 end
 
 describe("a client's options", function()

@@ -2,32 +2,16 @@ local neap = require "neap"
 local fake = require "support.fake_server"
 local servers = require "support.redis"
 local case = require "support.case" (it)
+local error_of, code_of = require "support.failure" (assert)
 
-local function error_of(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok, "a failure was expected")
-  assert.is_true(neap.is_error(err), tostring(err))
-  return err
-end
-
-local function code_of(fn, ...) return error_of(fn, ...).code end
-
--- with_fake runs fn(client, server) against a fake server that gives each command of a
--- greeted connection the reply that reply(command, n) returns.
+-- with_fake gives each command the reply that reply(command, n) returns, where n counts
+-- the commands of all connections.
 local function with_fake(reply, fn, options)
   local n = 0
-  local server = fake.start(function(conn)
-    conn:greet()
-    for command in conn.read, conn do
-      n = n + 1
-      conn:write(reply(command, n))
-    end
-  end)
-  local client = neap.redis(server.url .. (options or "?timeout=5"))
-  local ok, err = pcall(fn, client, server)
-  client:close()
-  server.stop()
-  if not ok then error(err, 0) end
+  fake.with(fake.answering(function(command)
+    n = n + 1
+    return reply(command, n)
+  end), fn, options)
 end
 
 -- with_server runs fn(server, client, other): other is a second client of it.

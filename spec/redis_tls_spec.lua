@@ -5,21 +5,14 @@ local proxies = require "support.proxy"
 local servers = require "support.redis"
 local process = require "support.process"
 local certificates = require "support.certificates"
+local eventually = require "support.eventually"
 local case = require "support.case" (it)
+local error_of, code_of = require "support.failure" (assert)
 
 local certs
 
 setup(function() certs = certificates.make() end)
 teardown(function() process.remove(certs.dir) end)
-
-local function error_of(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok, "a failure was expected")
-  assert.is_true(neap.is_error(err), tostring(err))
-  return err
-end
-
-local function code_of(fn, ...) return error_of(fn, ...).code end
 
 local function contains(text, part)
   assert.is_true(text:find(part, 1, true) ~= nil, ("%q in %q"):format(part, text))
@@ -46,12 +39,6 @@ local function with(url, fn, options)
   local ok, err = pcall(fn, client)
   client:close()
   if not ok then error(err, 0) end
-end
-
-local function eventually(fn)
-  neap.timeout(20, function()
-    while not fn() do neap.sleep(0.005) end
-  end)
 end
 
 -- relay is a fake server that leads to a port. carry(conn, bytes, n) is given what

@@ -3,15 +3,10 @@ local process = require "support.process"
 local proxies = require "support.proxy"
 local servers = require "support.redis"
 local case = require "support.case" (it)
-local code_of, _, idle = require "support.cancel" (assert)
+local error_of, code_of, failure_of = require "support.failure" (assert)
+local _, _, idle = require "support.cancel" (assert)
 
 local redis, events
-
-local function error_of(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok, "a failure was expected")
-  return err
-end
 
 local function trace(options)
   events = {}
@@ -130,7 +125,7 @@ describe("redis:trace", function()
     assert.equal(1, #events)
     redis:trace(nil)
     redis:ping()
-    assert.matches("bad argument #1 to 'trace'", error_of(redis.trace, redis, 7), 1, true)
+    assert.matches("bad argument #1 to 'trace'", failure_of(redis.trace, redis, 7), 1, true)
   end)
 
   case("survives a tracer that raises, and keeps the reply", function()

@@ -3,15 +3,10 @@ local fake = require "support.fake_server"
 local proxies = require "support.proxy"
 local servers = require "support.redis"
 local case = require "support.case" (it)
-local code_of, forever, idle, assert_cancelled = require "support.cancel" (assert)
+local error_of, code_of, failure_of = require "support.failure" (assert)
+local _, forever, idle, assert_cancelled = require "support.cancel" (assert)
 
 local redis
-
-local function error_of(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok, "a failure was expected")
-  return err
-end
 
 -- assert_unused says that no connection was kept, nor given back while it watches.
 local function assert_unused(client)
@@ -214,10 +209,10 @@ describe("watch", function()
     redis:watch("k", function(tx)
       kept = tx
       tx:multi(function(m) m:set("k", 1) end)
-      assert.matches("the transaction is over", error_of(tx.get, tx, "k"))
-      assert.matches("the transaction is over", error_of(tx.multi, tx, function() end))
+      assert.matches("the transaction is over", failure_of(tx.get, tx, "k"))
+      assert.matches("the transaction is over", failure_of(tx.multi, tx, function() end))
     end)
-    assert.matches("the transaction is over", error_of(kept.get, kept, "k"))
+    assert.matches("the transaction is over", failure_of(kept.get, kept, "k"))
     local client = neap.redis "memory:"
     assert.equal("redis.closed", code_of(client.watch, client, "k", function(tx)
       client:close()
@@ -228,7 +223,7 @@ describe("watch", function()
 
   case("refuses what would block or change the connection, and bad arguments", function()
     local function assert_says(text, fn, ...)
-      assert.matches(text, tostring(error_of(fn, ...)), 1, true)
+      assert.matches(text, tostring(failure_of(fn, ...)), 1, true)
     end
     redis:watch("k", function(tx)
       assert_says("would block", tx.blpop, tx, "l", 0)
@@ -454,10 +449,10 @@ describe("a script in a pipeline", function()
     assert.equal("redis.err", r[1].code)
     assert.equal("redis.err", r[2].code)
     assert.equal("PONG", r[3])
-    assert.matches("what redis:lua returned", tostring(error_of(redis.pipeline, redis, function(p)
+    assert.matches("what redis:lua returned", tostring(failure_of(redis.pipeline, redis, function(p)
       p:lua "return 1"
     end)))
-    assert.matches("a list of keys", tostring(error_of(redis.pipeline, redis, function(p)
+    assert.matches("a list of keys", tostring(failure_of(redis.pipeline, redis, function(p)
       p:lua(script, "k")
     end)))
   end)
@@ -517,9 +512,9 @@ describe("functions", function()
       assert.equal("FUNCTION", err.command)
     end
     for _, text in ipairs { "return 1", "#!lua", "", 7, true } do
-      assert.matches("#!lua name=", tostring(error_of(redis.functions, redis, text)), 1, true)
+      assert.matches("#!lua name=", tostring(failure_of(redis.functions, redis, text)), 1, true)
     end
-    assert.matches("a list of keys expected", tostring(error_of(shop.take, "k")))
+    assert.matches("a list of keys expected", tostring(failure_of(shop.take, "k")))
     assert.equal(1, #redis:call("FUNCTION", "LIST") + 1)
   end)
 

@@ -357,7 +357,8 @@ struct value_batch *value_batch_begin(struct conn *c, struct task *t,
 }
 
 void value_batch_wait(struct value_batch *b, uint16_t shape) {
-    struct waiter *w = conn_wait(b->conn, &batch_sink, b);
+    struct waiter *w =
+        conn_wait_since(b->conn, &batch_sink, b, b->cost.start_ns);
     b->queued++;
     w->shape = shape;
     w->wait = b->is_transaction ? b->queued == b->count : b->queued;

@@ -204,9 +204,14 @@ static void send_soon(struct conn *c) {
 }
 
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
-    bool is_ready = c->state == CONN_READY;
     bool is_traced = c->options->slow_ns == 0;
     uint64_t now = is_traced ? uv_hrtime() : timer_coarse_ns();
+    return conn_wait_since(c, sink, ctx, now);
+}
+
+struct waiter *conn_wait_since(struct conn *c, const struct sink *sink,
+                               void *ctx, uint64_t now) {
+    bool is_ready = c->state == CONN_READY;
     uint64_t limit = is_ready ? c->limit_ms : timeout_ms(c);
     struct waiter *w = queue_add(&c->queue);
     *w = (struct waiter){.sink = sink,

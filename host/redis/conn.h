@@ -111,6 +111,10 @@ static inline struct buf *conn_out(struct conn *c) {
 // valid until the next call.
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx);
 
+// conn_wait_since is conn_wait for who knows the time (timer_coarse_ns).
+struct waiter *conn_wait_since(struct conn *c, const struct sink *sink,
+                               void *ctx, uint64_t now_ns);
+
 // conn_push sends what was appended without waiting for a reply (CONN_PUSH).
 void conn_push(struct conn *c);
 

@@ -211,7 +211,7 @@ static int put(struct link *l, struct buf *bytes) {
     size_t sent = n > 0 ? (size_t)n : 0;
     if (sent == bytes->len) {
         bytes->len = 0;
-        if (bytes->cap > (1 << 20)) {
+        if (bytes->cap > (8 << 20)) {
             buf_clear(bytes);
         }
         return 0;

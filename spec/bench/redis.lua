@@ -28,17 +28,18 @@ local function pairs_by(client, workers, n, value)
 end
 
 -- pipelines_of: commands a second, so many in each pipeline
-local function pipelines_of(workers, size, n, name, ...)
-  local args = { ... }
+local function pipelines_of(workers, size, n, record)
   return measure.rate(n, function()
     measure.concurrently(workers, n / size, function()
       redis:pipeline(function(p)
-        local command = p[name]
-        for _ = 1, size do command(p, unpack(args)) end
+        for _ = 1, size do record(p) end
       end)
     end)
   end)
 end
+
+local function set_key(p) p:set("bench:key", "xxx") end
+local function get_key(p) p:get "bench:key" end
 
 -- cpu returns the seconds of processor time used by this process and the server.
 local function cpu()
@@ -93,8 +94,8 @@ for round = 1, 3 do
       workers, rate, rate / hundred, cpu_share(workers, 400000)))
   end
   for _, workers in ipairs { 1, 10 } do
-    local set = pipelines_of(workers, 100, 500000, "set", "bench:key", "xxx")
-    local get = pipelines_of(workers, 100, 500000, "get", "bench:key")
+    local set = pipelines_of(workers, 100, 500000, set_key)
+    local get = pipelines_of(workers, 100, 500000, get_key)
     rate = 1 / (1 / set + 1 / get)
     print(("  pipelines of 100, %2d tasks: %.0f pairs/s, %.2f of -P 100"):format(workers, rate,
       rate / hundred))

@@ -1,13 +1,9 @@
 -- cancel: what specs of cancelled tasks share; it is given busted's assert.
 local neap = require "neap"
+local failure = require "support.failure"
 
 return function(assert)
-  -- code_of calls fn, which has to fail; the error's code, or the error itself.
-  local function code_of(fn, ...)
-    local ok, err = pcall(fn, ...)
-    assert.is_false(ok, "a failure was expected")
-    return neap.is_error(err) and err.code or err
-  end
+  local _, code_of = failure(assert)
 
   local function forever() neap.sleep(3600) end
 

@@ -6,6 +6,9 @@
 --     conn:write "$1\r\nv\r\n"   conn:write_bytes(...)   conn:close()
 --   end)
 --   neap.redis(server.url)   server:stop()
+--
+--   fake.with(fake.answering(function(command, conn, n) return "+OK\r\n" end),
+--     function(client, server) ... end)
 local neap = require "neap"
 local uv = require "luv"
 local M = {}
@@ -102,6 +105,30 @@ function M.start(handler)
     for _, conn in ipairs(server.open) do conn:close() end
   end
   return server
+end
+
+--- with(handler, fn, options): runs fn(client, server) with such a server and a client
+-- of it; options are those of the URL.
+function M.with(handler, fn, options)
+  local server = M.start(handler)
+  local client = neap.redis(server.url .. (options or "?timeout=5"))
+  local ok, err = pcall(fn, client, server)
+  client:close()
+  server.stop()
+  if not ok then error(err, 0) end
+end
+
+--- answering(reply): a handler that greets, and writes what reply(command, conn, n)
+-- returns to each command; nil is no answer, "close" closes the connection.
+function M.answering(reply)
+  return function(conn, n)
+    conn:greet()
+    for command in conn.read, conn do
+      local r = reply(command, conn, n)
+      if r == "close" then return end
+      if r then conn:write(r) end
+    end
+  end
 end
 
 return M
