@@ -1,5 +1,4 @@
 local neap = require "neap"
-local uv = require "luv"
 local fake = require "support.fake_server"
 local proxies = require "support.proxy"
 local servers = require "support.redis"

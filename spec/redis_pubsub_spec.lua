@@ -1,7 +1,5 @@
 local neap = require "neap"
 local process = require "support.process"
-local proxies = require "support.proxy"
-local servers = require "support.redis"
 local eventually = require "support.eventually"
 local case = require "support.case" (it)
 local code_of, _, idle, assert_cancelled = require "support.cancel" (assert)

@@ -1,9 +1,6 @@
 local neap = require "neap"
 local uv = require "luv"
 local fake = require "support.fake_server"
-local proxies = require "support.proxy"
-local servers = require "support.redis"
-local process = require "support.process"
 local case = require "support.case" (it)
 local error_of, code_of = require "support.failure" (assert)
 

@@ -1,7 +1,5 @@
 local neap = require "neap"
-local uv = require "luv"
 local servers = require "support.redis"
-local process = require "support.process"
 local case = require "support.case" (it)
 local error_of, code_of, failure_of = require "support.failure" (assert)
 local _, _, idle = require "support.cancel" (assert)

@@ -1,7 +1,5 @@
 local neap = require "neap"
 local fake = require "support.fake_server"
-local proxies = require "support.proxy"
-local servers = require "support.redis"
 local process = require "support.process"
 local stream = require "support.stream"
 local eventually = require "support.eventually"
@@ -87,14 +85,14 @@ describe("redis:consume", function()
   end)
 
   case("refuses options by name", function()
-    local function text(options, stream)
-      local err = failure_of(function() redis:consume(stream or "s", options) end)
+    local function text(options, name)
+      local err = failure_of(function() redis:consume(name or "s", options) end)
       assert.is_string(err)
       return err
     end
     assert.matches("option 'group'", text { consumer = "c" })
     assert.matches("option 'consumer'", text { group = "g" })
-    assert.matches("unknown option 'blok'", text(with_options { blok = 1 }))
+    assert.matches("unknown option 'blok'", text(stream.options { blok = 1 }))
     assert.matches("a table of options", text(nil))
     assert.matches("name of a stream", text(stream.options(), ""))
     for name, values in pairs {
@@ -105,7 +103,7 @@ describe("redis:consume", function()
     } do
       for _, value in ipairs(values) do
         assert.matches("redis_stream_spec.*option '" .. name .. "'",
-          text(with_options { [name] = value }))
+          text(stream.options { [name] = value }))
       end
     end
     assert.equal(0, redis:exists "s")
