@@ -173,7 +173,7 @@ browser: build
 	@timeout -k 5 300 $(BUILD)/neap spec/run.lua $(or $(wildcard spec/browser/*_spec.lua),none_spec.lua)
 
 bench: build
-	@.ci/packages redis-tools wrk
+	@.ci/packages redis-tools wrk openssl
 	@for f in $(wildcard spec/bench/*.lua); do $(BUILD)/neap $$f || exit; done
 
 soak: build
