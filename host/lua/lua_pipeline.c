@@ -125,17 +125,16 @@ void lua_pipeline_send(lua_State *L, int arg, struct conn *c, struct task *t,
     struct value_batch *b = value_batch_begin(c, t, p->count, is_transaction);
     if (is_transaction) {
         buf_add(out, multi, sizeof multi - 1);
-        value_batch_wait(b, SHAPE_PLAIN);
+        value_batch_wait(b, SHAPE_PLAIN, conn_end(c));
     }
-    size_t from = 0;
+    uint64_t begin = conn_end(c);
+    buf_add(out, p->bytes.data, p->bytes.len);
     for (uint32_t i = 0; i < p->count; i++) {
-        buf_add(out, p->bytes.data + from, commands[i].end - from);
-        from = commands[i].end;
-        value_batch_wait(b, commands[i].shape);
+        value_batch_wait(b, commands[i].shape, begin + commands[i].end);
     }
     if (is_transaction) {
         buf_add(out, exec, sizeof exec - 1);
-        value_batch_wait(b, SHAPE_PLAIN);
+        value_batch_wait(b, SHAPE_PLAIN, conn_end(c));
     }
     value_batch_park(b);
 }

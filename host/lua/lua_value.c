@@ -18,7 +18,9 @@ struct decoder {
     lua_State *L;
     struct runtime *rt;
     int anchor;
-    bool has_key; // SHAPE_MAP: a key waits on the stack for its value
+    bool has_key;      // SHAPE_MAP: a key waits on the stack for its value
+    int base;          // values below the one in hand: 1 if a batch's results
+    const void *batch; // whose results these are
 };
 
 static void free_decoder(void *p) {
@@ -53,11 +55,29 @@ void value_push_server_error(lua_State *L, const char *s, size_t len) {
     lua_push_error(L, code, "%.*s", (int)(len > 900 ? 900 : len), s);
 }
 
+static void keep(struct waiter *w);
+static void push_results(lua_State *L, const void *batch);
+
+// use_batch puts the results of the batch (or NULL) at the bottom: its replies
+// mostly come one after the other.
+static void use_batch(struct decoder *d, const void *batch) {
+    lua_settop(d->L, 0);
+    d->batch = batch;
+    d->base = batch ? 1 : 0;
+    if (batch) {
+        push_results(d->L, batch);
+    }
+}
+
 // start readies the stack for a value: a top-level one begins a reply.
 static inline lua_State *start(struct waiter *w, const redisReadTask *t) {
     struct decoder *d = decoder_of(w->conn);
     if (!t->parent) {
-        lua_settop(d->L, 0);
+        const void *batch = w->sink->done == keep ? w->ctx : NULL;
+        if (batch != d->batch) {
+            use_batch(d, batch);
+        }
+        lua_settop(d->L, d->base);
         d->has_key = false;
     }
     return d->L;
@@ -268,9 +288,23 @@ struct value_batch {
     char error[256]; // the first error before EXEC
 };
 
+static void push_results(lua_State *L, const void *batch) {
+    const struct value_batch *b = batch;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
+}
+
+// leave_decoder: the address of a batch may be another's soon.
+static void leave_decoder(struct value_batch *b) {
+    struct decoder *d = b->conn->decoder;
+    if (d && d->batch == b) {
+        use_batch(d, NULL);
+    }
+}
+
 static void end_batch(struct value_batch *b) {
     struct task *t = b->task;
     lua_State *L = t->L;
+    leave_decoder(b);
     lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
     luaL_unref(t->rt->L, LUA_REGISTRYINDEX, b->results);
     if (b->is_transaction) { // EXEC's reply: a list, or an error object
@@ -289,7 +323,7 @@ static void end_batch(struct value_batch *b) {
 static void keep(struct waiter *w) {
     struct value_batch *b = w->ctx;
     lua_State *L = value_decoder(w->conn);
-    lua_settop(L, 1);
+    lua_settop(L, 2); // the results, and the reply
     b->cost.bytes_out += w->end;
     b->cost.bytes_in += w->conn->reply_size;
     if (w->is_error) {
@@ -297,13 +331,11 @@ static void keep(struct waiter *w) {
     }
     if (w->wait) { // its slot; 0 is MULTI or a QUEUED
         b->is_error = b->is_error || w->is_error;
-        lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
-        lua_insert(L, -2);
         if (lua_isnil(L, -1)) {
             lua_pop(L, 1);
             lua_pushboolean(L, 0);
         }
-        lua_rawseti(L, -2, (int)w->wait);
+        lua_rawseti(L, 1, (int)w->wait);
     } else if (lua_istable(L, -1) && !b->error[0]) {
         lua_getfield(L, -1, "message");
         const char *text = lua_tostring(L, -1);
@@ -318,9 +350,9 @@ static void keep_failed(struct waiter *w, const char *code, const char *text) {
     struct value_batch *b = w->ctx;
     b->is_error = true;
     if (w->wait) {
-        lua_State *L = value_decoder(w->conn);
-        lua_settop(L, 0);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, b->results);
+        struct decoder *d = decoder_of(w->conn);
+        lua_State *L = d->L;
+        use_batch(d, b);
         lua_push_error(L, code, "%s", text);
         complete(L, w, phase_name(w));
         lua_rawseti(L, -2, (int)w->wait);
@@ -335,6 +367,7 @@ static const struct sink batch_sink = {
 
 static bool forget_batch(struct task *t, void *ctx) {
     struct value_batch *b = ctx;
+    leave_decoder(b);
     conn_forget(b->conn, t->wait_place, b->count);
     luaL_unref(t->rt->L, LUA_REGISTRYINDEX, b->results);
     free(b);
@@ -356,9 +389,9 @@ struct value_batch *value_batch_begin(struct conn *c, struct task *t,
     return b;
 }
 
-void value_batch_wait(struct value_batch *b, uint16_t shape) {
+void value_batch_wait(struct value_batch *b, uint16_t shape, uint64_t end) {
     struct waiter *w =
-        conn_wait_since(b->conn, &batch_sink, b, b->cost.start_ns);
+        conn_wait_at(b->conn, &batch_sink, b, end, b->cost.start_ns);
     b->queued++;
     w->shape = shape;
     w->wait = b->is_transaction ? b->queued == b->count : b->queued;
@@ -367,4 +400,5 @@ void value_batch_wait(struct value_batch *b, uint16_t shape) {
 
 void value_batch_park(struct value_batch *b) {
     b->wait = task_park(b->task, forget_batch, b);
+    conn_push(b->conn);
 }

@@ -34,10 +34,11 @@ struct value_batch;
 struct value_batch *value_batch_begin(struct conn *c, struct task *t,
                                       uint32_t count, bool is_transaction);
 
-// value_batch_wait queues the batch for the command just appended.
-void value_batch_wait(struct value_batch *b, uint16_t shape);
+// value_batch_wait queues the batch for a command that was appended and ends at
+// that offset in the stream.
+void value_batch_wait(struct value_batch *b, uint16_t shape, uint64_t end);
 
-// value_batch_park parks the task; the last reply wakes it.
+// value_batch_park sends them and parks the task; the last reply wakes it.
 void value_batch_park(struct value_batch *b);
 
 // value_sink builds a Lua value and wakes the task that waits for it.

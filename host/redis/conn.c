@@ -203,29 +203,30 @@ static void send_soon(struct conn *c) {
     }
 }
 
-struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
-    bool is_traced = c->options->slow_ns == 0;
-    uint64_t now = is_traced ? uv_hrtime() : timer_coarse_ns();
-    return conn_wait_since(c, sink, ctx, now);
-}
-
-struct waiter *conn_wait_since(struct conn *c, const struct sink *sink,
-                               void *ctx, uint64_t now) {
+struct waiter *conn_wait_at(struct conn *c, const struct sink *sink, void *ctx,
+                            uint64_t end, uint64_t now_ns) {
     bool is_ready = c->state == CONN_READY;
     uint64_t limit = is_ready ? c->limit_ms : timeout_ms(c);
     struct waiter *w = queue_add(&c->queue);
     *w = (struct waiter){.sink = sink,
                          .conn = c,
                          .ctx = ctx,
-                         .end = outbox_end(&c->outbox),
-                         .start_ns = now,
-                         .due_ms = limit ? now / 1000000 + limit : 0};
+                         .end = end,
+                         .start_ns = now_ns,
+                         .due_ms = limit ? now_ns / 1000000 + limit : 0};
     if (conn_pending(c) == 1) {
         keep_loop_alive(c);
     }
     if (is_ready && limit && !timer_is_active(&c->timer)) {
         set_timer(c, (double)limit / 1000);
     }
+    return w;
+}
+
+struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
+    bool is_traced = c->options->slow_ns == 0;
+    uint64_t now = is_traced ? uv_hrtime() : timer_coarse_ns();
+    struct waiter *w = conn_wait_at(c, sink, ctx, conn_end(c), now);
     send_soon(c);
     return w;
 }

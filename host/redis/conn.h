@@ -111,11 +111,19 @@ static inline struct buf *conn_out(struct conn *c) {
 // valid until the next call.
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx);
 
-// conn_wait_since is conn_wait for who knows the time (timer_coarse_ns).
-struct waiter *conn_wait_since(struct conn *c, const struct sink *sink,
-                               void *ctx, uint64_t now_ns);
+// conn_end is the offset in the stream at which the next command will begin.
+static inline uint64_t conn_end(const struct conn *c) {
+    return outbox_end(&c->outbox);
+}
 
-// conn_push sends what was appended without waiting for a reply (CONN_PUSH).
+// conn_wait_at is conn_wait for one of several commands that were appended,
+// which ends at that offset; conn_push is to follow the last. now_ns is the
+// time (timer_coarse_ns).
+struct waiter *conn_wait_at(struct conn *c, const struct sink *sink, void *ctx,
+                            uint64_t end, uint64_t now_ns);
+
+// conn_push sends what was appended: without waiting for a reply (CONN_PUSH),
+// or after conn_wait_at.
 void conn_push(struct conn *c);
 
 // conn_limit sets the time limit of later replies, in seconds, 0 for none.
