@@ -234,7 +234,7 @@ static int l_loan_gc(lua_State *L) {
 // below. // [-0, +0]
 static void set_option(lua_State *L, struct redis_url *u, char *err,
                        size_t errlen) {
-    size_t len;
+    size_t len = 0;
     const char *value = NULL;
     if (lua_isboolean(L, -1)) {
         value = lua_toboolean(L, -1) ? "yes" : "no";

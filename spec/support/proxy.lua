@@ -34,7 +34,7 @@ local function pump(proxy, from, to)
     if err or not data then
       close(from)
       if not queue.is_closed then queue:close() end
-    elseif not proxy.is_hole then
+    elseif not proxy.is_hole and not queue.is_closed then
       queue:send { data = data, due = neap.monotonic() + (proxy.delay or 0) }
     end
   end)
