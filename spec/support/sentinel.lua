@@ -12,16 +12,8 @@ local process = require "support.process"
 local servers = require "support.redis"
 local M = {}
 
---- eventually(fn): calls fn until what it returns is true, and returns that.
-function M.eventually(fn, what)
-  local start = neap.monotonic()
-  repeat
-    local v = fn()
-    if v then return v end
-    neap.sleep(0.01)
-  until neap.monotonic() - start > 15
-  error("it did not happen: " .. (what or "?"), 2)
-end
+--- eventually(fn): as support.eventually.
+M.eventually = require "support.eventually"
 
 --- url(s, ...): the URL of these sentinels.
 function M.url(...)
