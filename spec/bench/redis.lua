@@ -27,7 +27,7 @@ local function pairs_by(client, workers, n, value)
   return rate
 end
 
--- pipelines_of: commands a second, so many in each pipeline
+-- pipelines_of: records a second, so many in each pipeline
 local function pipelines_of(workers, size, n, record)
   return measure.rate(n, function()
     measure.concurrently(workers, n / size, function()
@@ -40,6 +40,10 @@ end
 
 local function set_key(p) p:set("bench:key", "xxx") end
 local function get_key(p) p:get "bench:key" end
+local function set_and_get_key(p)
+  set_key(p)
+  get_key(p)
+end
 
 -- cpu returns the seconds of processor time used by this process and the server.
 local function cpu()
@@ -96,9 +100,10 @@ for round = 1, 3 do
   for _, workers in ipairs { 1, 10 } do
     local set = pipelines_of(workers, 100, 500000, set_key)
     local get = pipelines_of(workers, 100, 500000, get_key)
+    local both = pipelines_of(workers, 100, 500000, set_and_get_key)
     rate = 1 / (1 / set + 1 / get)
-    print(("  pipelines of 100, %2d tasks: %.0f pairs/s, %.2f of -P 100"):format(workers, rate,
-      rate / hundred))
+    print(("  pipelines, %2d tasks: of 100 commands %.0f pairs/s, %.2f of -P 100; of 100 pairs"
+      .. " %.0f, %.2f"):format(workers, rate, rate / hundred, both, both / hundred))
   end
   local big = reference("1", "20000", "-d", "65536")
   rate = pairs_by(redis, 1, 10000, ("x"):rep(65536))
