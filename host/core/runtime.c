@@ -163,11 +163,27 @@ struct runtime *runtime_new(uv_loop_t *loop) {
     return rt;
 }
 
-static void report_stuck(struct runtime *rt) {
+// is_in_background: it sleeps, and nobody need wait for that.
+static bool is_in_background(const struct task *t) {
+    return timer_is_active(&t->timer) && t->timer.is_background;
+}
+
+static uint32_t count_stuck(struct runtime *rt) {
+    uint32_t count = 0;
+    for (struct list *n = rt->tasks.next; n != &rt->tasks; n = n->next) {
+        count += !is_in_background(list_entry(n, struct task, all));
+    }
+    return count;
+}
+
+static void report_stuck(struct runtime *rt, uint32_t count) {
     log_write(&rt->log, LOG_ERROR,
-              "%u task(s) wait for something that nobody will do:", rt->live);
+              "%u task(s) wait for something that nobody will do:", count);
     for (struct list *n = rt->tasks.next; n != &rt->tasks; n = n->next) {
         struct task *t = list_entry(n, struct task, all);
+        if (is_in_background(t)) {
+            continue;
+        }
         char site[128];
         task_spawn_site(t, site, sizeof site);
         luaL_traceback(rt->L, t->L, NULL, 0);
@@ -256,9 +272,12 @@ int runtime_run(struct runtime *rt) {
             if (rt->live == 0) {
                 return rt->exit_status;
             }
-            if (!end_lingering(rt)) {
-                report_stuck(rt);
+            uint32_t stuck = count_stuck(rt);
+            if (!end_lingering(rt) && stuck) {
+                report_stuck(rt, stuck);
                 runtime_stop(rt, 1);
+            } else if (!stuck) {
+                runtime_stop(rt, rt->exit_status);
             }
         }
         uv_run(rt->loop, UV_RUN_ONCE);

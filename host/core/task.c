@@ -191,8 +191,9 @@ static bool cancel_sleep(struct task *t, void *ctx) {
     return true;
 }
 
-void task_sleep(struct task *t, double seconds) {
+void task_sleep(struct task *t, double seconds, bool is_background) {
     task_park(t, cancel_sleep, NULL);
+    t->timer.is_background = is_background;
     if (seconds > 0) {
         timer_start(&t->rt->timers, &t->timer, timer_after(seconds));
     } else {

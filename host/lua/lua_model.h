@@ -1,10 +1,12 @@
 // lua_model: the binding of host/model: definitions and loads in lua_model.c,
-// writes in lua_write.c, queries in lua_query.c, rows as tables in lua_row.c.
+// writes in lua_write.c, queries in lua_query.c, rows as tables in lua_row.c, what
+// sync and verify need in lua_upkeep.c.
 #ifndef NEAP_LUA_MODEL_H
 #define NEAP_LUA_MODEL_H
 
 #include <lua.h>
 
+#include "model/columns.h"
 #include "model/commit.h"
 #include "model/row.h"
 #include "model/schema.h"
@@ -18,8 +20,9 @@ struct model {
     int names;         // registry references: the list of field names,
     int class;         // the rows' metatable,
     int shadows;       // and rows -> what they were loaded as (weak)
-    uint32_t segments; // as last seen
+    struct columns_memory memory;
     bool has_commit;
+    bool is_optimistic;
     uint32_t holds; // what is under way in Redis and refers to the model
     int self;       // registry reference, while there are holds
 };
@@ -28,9 +31,10 @@ struct model {
 // on. // [-0, +1]
 int luaopen_neap_model(lua_State *L);
 
-// lua_query_open and lua_write_open add their functions to the table on top.
-// // [-0, +0]
+// lua_query_open, lua_write_open and lua_upkeep_open add their functions to the
+// table on top. // [-0, +0]
 void lua_query_open(lua_State *L);
+void lua_upkeep_open(lua_State *L);
 void lua_write_open(lua_State *L);
 
 // lua_model_check returns the model at that argument.

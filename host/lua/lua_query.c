@@ -8,6 +8,7 @@
 #include "lua/lua_error.h"
 #include "lua/lua_row.h"
 #include "model/exec.h"
+#include "model/index.h"
 
 #define QUERY "neap.query"
 
@@ -63,7 +64,7 @@ static void read_values(lua_State *L, struct query *q, struct condition *c,
                         int list) {
     const struct field *f = &q->schema->fields[c->field];
     // limits are for what is stored: a value outside just matches nothing
-    struct field plain = *f;
+    struct field plain = f->element ? *f->element : *f;
     plain.has_min = plain.has_max = false;
     uint32_t n = (uint32_t)lua_objlen(L, list);
     c->values = xcalloc(n + 1, sizeof c->values[0]);
@@ -102,16 +103,35 @@ static double read_bound(lua_State *L, struct query *q, const struct field *f,
     if (lua_isnil(L, at)) {
         return otherwise;
     }
-    bool is_numeric = f->type == FIELD_INTEGER || f->type == FIELD_NUMBER ||
-                      f->type == FIELD_TIME;
-    if (!is_numeric) {
-        fail_condition(L, q, f, "ranges are for integers, numbers and times",
+    if (!schema_is_numeric(f)) {
+        fail_condition(L, q, f,
+                       "ranges are for integers, numbers, dates and times", at);
+    }
+    if (lua_type(L, at) == LUA_TNUMBER && f->type != FIELD_DATE) {
+        double v = lua_tonumber(L, at);
+        if (isnan(v)) {
+            fail_condition(L, q, f, "a range takes numbers", at);
+        }
+        return v;
+    }
+    struct field plain = {.type = f->type};
+    struct buf b = {0};
+    struct value v;
+    const char *wrong = lua_row_encode_value(L, at, &plain, &b, &v);
+    double number = 0;
+    if (!wrong) {
+        v.p = b.data;
+        number = index_order_number(f, v);
+    }
+    buf_clear(&b);
+    if (wrong) {
+        fail_condition(L, q, f,
+                       f->type == FIELD_TIME   ? "a range takes times"
+                       : f->type == FIELD_DATE ? "a range takes dates"
+                                               : "a range takes numbers",
                        at);
     }
-    if (lua_type(L, at) != LUA_TNUMBER || isnan(lua_tonumber(L, at))) {
-        fail_condition(L, q, f, "a range takes numbers", at);
-    }
-    return lua_tonumber(L, at);
+    return number;
 }
 
 // read_condition reads { field, "in", list }, { field, "range", low, high } or
@@ -186,10 +206,13 @@ static int l_query(lua_State *L) {
         lua_pop(L, 1);
     }
     char error[256];
-    struct exec *e = exec_new(p->shared, &q, &m->segments, error, sizeof error);
+    bool is_building = false;
+    struct exec *e = exec_new(p->shared, &q, &m->memory, &is_building, error,
+                              sizeof error);
     if (!e) {
         query_clear(&q);
-        return lua_fail(L, "model.unindexed", "%s", error);
+        return lua_fail(L, is_building ? "model.building" : "model.unindexed",
+                        "%s", error);
     }
     struct box *b = lua_newuserdata(L, sizeof *b);
     *b = (struct box){.exec = e, .m = m, .model = LUA_NOREF};

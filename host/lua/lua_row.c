@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "lua/lua_error.h"
 #include "lua/lua_json.h"
+#include "model/value.h"
 
 static const double whole_max = 9007199254740992.0; // 2^53
 
@@ -19,27 +20,42 @@ static const char too_short[] = "it is too short",
                   too_low[] = "it is below the minimum",
                   too_high[] = "it is above the maximum";
 
+static const char *check_length(const struct field *f, size_t count) {
+    if (f->has_min && (double)count < f->min) {
+        return too_short;
+    }
+    return f->has_max && (double)count > f->max ? too_long : NULL;
+}
+
+static size_t count_characters(const char *s, size_t len) {
+    size_t count = 0;
+    for (const char *p = s; p < s + len; count++) {
+        size_t n = (unsigned char)*p < 0x80 ? 1 : utf8_len(p, s + len);
+        p += n ? n : 1;
+    }
+    return count;
+}
+
 static const char *encode_string(lua_State *L, int index, const struct field *f,
                                  struct buf *b) {
     if (lua_type(L, index) != LUA_TSTRING) {
         return "a string is expected";
     }
-    size_t len, count = 0;
+    size_t len;
     const char *s = lua_tolstring(L, index, &len);
-    if (f->has_min || f->has_max) { // length in characters
-        for (const char *p = s; p < s + len; count++) {
-            size_t n = (unsigned char)*p < 0x80 ? 1 : utf8_len(p, s + len);
-            p += n ? n : 1;
-        }
-        if (f->has_min && (double)count < f->min) {
-            return too_short;
-        }
-        if (f->has_max && (double)count > f->max) {
-            return too_long;
-        }
-    }
     buf_add(b, s, len);
-    return NULL;
+    if (!f->has_min && !f->has_max) {
+        return NULL;
+    }
+    return check_length(
+        f, f->type == FIELD_BYTES ? len : count_characters(s, len));
+}
+
+static const char *check_range(const struct field *f, double v) {
+    if (f->has_min && v < f->min) {
+        return too_low;
+    }
+    return f->has_max && v > f->max ? too_high : NULL;
 }
 
 static const char *encode_number(lua_State *L, int index, const struct field *f,
@@ -55,31 +71,51 @@ static const char *encode_number(lua_State *L, int index, const struct field *f,
     if (f->type == FIELD_INTEGER && (v != floor(v) || fabs(v) > whole_max)) {
         return "an integer (within 2^53) is expected";
     }
-    if (f->has_min && v < f->min) {
-        return too_low;
+    b->len += num_format(buf_reserve(b, NUM_TEXT), v == 0 ? 0 : v);
+    return check_range(f, v);
+}
+
+// encode_time takes seconds since 1970, or a timestamp.
+static const char *encode_time(lua_State *L, int index, const struct field *f,
+                               struct buf *b) {
+    if (lua_type(L, index) != LUA_TSTRING) {
+        return lua_type(L, index) == LUA_TNUMBER
+                   ? encode_number(L, index, f, b)
+                   : "seconds since 1970 or an ISO 8601 time are expected";
     }
-    if (f->has_max && v > f->max) {
-        return too_high;
+    size_t len;
+    const char *s = lua_tolstring(L, index, &len);
+    double v;
+    if (value_parse_time(s, len, &v) < 0) {
+        return "an ISO 8601 time with its zone is expected";
     }
     b->len += num_format(buf_reserve(b, NUM_TEXT), v == 0 ? 0 : v);
-    return NULL;
+    return check_range(f, v);
+}
+
+static const char *encode_date(lua_State *L, int index, const struct field *f,
+                               struct buf *b) {
+    size_t len = 0;
+    const char *s = lua_type(L, index) == LUA_TSTRING
+                        ? lua_tolstring(L, index, &len)
+                        : "";
+    int32_t days;
+    if (value_parse_date(s, len, &days) < 0) {
+        return "a date (YYYY-MM-DD) is expected";
+    }
+    buf_add(b, s, len);
+    return check_range(f, days);
 }
 
 static const char *encode_uuid(lua_State *L, int index, struct buf *b) {
-    size_t len;
+    size_t len = 0;
     const char *s = lua_type(L, index) == LUA_TSTRING
                         ? lua_tolstring(L, index, &len)
-                        : NULL;
-    if (!s || len != 36) {
-        return "a uuid is expected";
-    }
-    for (size_t i = 0; i < len; i++) {
-        bool is_dash = i == 8 || i == 13 || i == 18 || i == 23;
-        bool is_hex =
-            (s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f');
-        if (is_dash ? s[i] != '-' : !is_hex) {
-            return "a uuid in lower case is expected";
-        }
+                        : "";
+    unsigned char bytes[VALUE_UUID_BYTES];
+    if (value_parse_uuid(s, len, bytes) < 0) {
+        return len == VALUE_UUID ? "a uuid in lower case is expected"
+                                 : "a uuid is expected";
     }
     buf_add(b, s, len);
     return NULL;
@@ -108,6 +144,41 @@ static bool is_null(lua_State *L, int index) {
     return is;
 }
 
+// encode_list makes parts of the elements; those of a set are sorted.
+static const char *encode_list(lua_State *L, int index, const struct field *f,
+                               struct buf *b) {
+    if (!lua_istable(L, index)) {
+        return "a list is expected";
+    }
+    size_t n = lua_objlen(L, index), named = 0;
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        lua_pop(L, 1);
+        named++;
+    }
+    if (named != n) {
+        return "a list without holes or names is expected";
+    }
+    struct buf parts = {0};
+    const char *wrong = NULL;
+    for (size_t i = 1; i <= n && !wrong; i++) {
+        struct buf one = {0};
+        struct value v;
+        lua_rawgeti(L, index, (int)i);
+        wrong = lua_row_encode_value(L, lua_gettop(L), f->element, &one, &v);
+        wrong = wrong || v.p ? wrong : "null is no element";
+        value_add_part(&parts, one.data, one.len);
+        buf_clear(&one);
+        lua_pop(L, 1);
+    }
+    if (f->type == FIELD_SET) {
+        value_sort_parts(&parts);
+    }
+    buf_add(b, parts.data, parts.len);
+    buf_clear(&parts);
+    return wrong ? wrong : check_length(f, n);
+}
+
 const char *lua_row_encode_value(lua_State *L, int index, const struct field *f,
                                  struct buf *bytes, struct value *v) {
     size_t start = bytes->len;
@@ -118,6 +189,9 @@ const char *lua_row_encode_value(lua_State *L, int index, const struct field *f,
         return NULL;
     }
     switch (f->type) {
+    case FIELD_TEXT:
+    case FIELD_BYTES:
+    case FIELD_KEY:
     case FIELD_STRING: wrong = encode_string(L, index, f, bytes); break;
     case FIELD_ENUM: wrong = encode_enum(L, index, f, bytes); break;
     case FIELD_UUID: wrong = encode_uuid(L, index, bytes); break;
@@ -129,11 +203,26 @@ const char *lua_row_encode_value(lua_State *L, int index, const struct field *f,
         }
         break;
     case FIELD_JSON: wrong = json_encode(L, index, bytes); break;
+    case FIELD_TIME: wrong = encode_time(L, index, f, bytes); break;
+    case FIELD_DATE: wrong = encode_date(L, index, f, bytes); break;
+    case FIELD_LIST:
+    case FIELD_SET: wrong = encode_list(L, index, f, bytes); break;
     default: wrong = encode_number(L, index, f, bytes);
     }
     v->p = (const char *)(start + 1);
     v->len = bytes->len - start;
     return wrong;
+}
+
+static void push_list(lua_State *L, const struct field *element,
+                      struct value v) {
+    struct value part;
+    int n = 0;
+    json_push_array(L, 0);
+    while (value_next_part(&v, &part)) {
+        lua_row_push_value(L, element, part);
+        lua_rawseti(L, -2, ++n);
+    }
 }
 
 void lua_row_push_value(lua_State *L, const struct field *f, struct value v) {
@@ -153,6 +242,8 @@ void lua_row_push_value(lua_State *L, const struct field *f, struct value v) {
             lua_pushnil(L);
         }
         break;
+    case FIELD_LIST:
+    case FIELD_SET: push_list(L, f->element, v); break;
     default: lua_pushlstring(L, v.p, v.len);
     }
 }
@@ -169,7 +260,7 @@ void lua_row_fill(lua_State *L, struct model *m, const struct row *r,
     lua_rawgeti(L, LUA_REGISTRYINDEX, m->names);
     for (uint32_t i = 0; i < m->schema.count; i++) {
         struct value v = row_get(r, i);
-        if (v.p) {
+        if (v.p && m->schema.fields[i].type != FIELD_KEY) {
             lua_rawgeti(L, -1, (int)i + 1);
             lua_row_push_value(L, &m->schema.fields[i], v);
             lua_rawset(L, index);
@@ -197,15 +288,16 @@ void lua_row_push(lua_State *L, struct model *m, const struct row *r) {
 
 // -- invalid rows
 
-// An invalid row raises one error with all that is wrong, by field.
-static void add_wrong(lua_State *L, int *errors, const char *field,
+// An invalid row raises one error with all that is wrong, by field. At index
+// `errors` lies the table of that, or nil until something is.
+static void add_wrong(lua_State *L, int errors, const char *field,
                       const char *wrong) {
-    if (!*errors) {
+    if (lua_isnil(L, errors)) {
         lua_newtable(L);
-        *errors = lua_gettop(L);
+        lua_replace(L, errors);
     }
     lua_pushstring(L, wrong);
-    lua_setfield(L, *errors, field);
+    lua_setfield(L, errors, field);
 }
 
 // push_printable pushes a short text of the value at index.
@@ -231,21 +323,29 @@ static void push_printable(lua_State *L, int index) {
     }
 }
 
+static void push_limit(lua_State *L, const struct field *f, double limit) {
+    char text[VALUE_DATE];
+    if (f->type == FIELD_DATE) {
+        lua_pushlstring(L, text, value_format_date(text, (int32_t)limit));
+    } else {
+        lua_pushnumber(L, limit);
+    }
+}
+
 // push_wrong pushes what is wrong with the value at index, with the limit that
 // it passed. // [-0, +1]
 static const char *push_wrong(lua_State *L, const struct field *f,
                               const char *wrong, int index) {
     push_printable(L, index);
     const char *got = lua_tostring(L, -1);
-    if (wrong == too_short || wrong == too_low) {
-        lua_pushnumber(L, f->min);
-        return lua_pushfstring(L, "%s (at least %s), got %s", wrong,
-                               lua_tostring(L, -1), got);
-    }
-    if (wrong == too_long || wrong == too_high) {
-        lua_pushnumber(L, f->max);
-        return lua_pushfstring(L, "%s (at most %s), got %s", wrong,
-                               lua_tostring(L, -1), got);
+    bool is_low = wrong == too_short || wrong == too_low;
+    bool is_element = f->element && lua_istable(L, index) &&
+                      wrong != too_short && wrong != too_long;
+    if ((is_low || wrong == too_long || wrong == too_high) && !is_element) {
+        push_limit(L, f, is_low ? f->min : f->max);
+        return lua_pushfstring(L, "%s (at %s %s), got %s", wrong,
+                               is_low ? "least" : "most", lua_tostring(L, -1),
+                               got);
     }
     return lua_pushfstring(L, "%s, got %s", wrong, got);
 }
@@ -281,63 +381,94 @@ static int raise_invalid(lua_State *L, struct model *m, int errors) {
 }
 
 // check_names finds attributes that are no fields.
-static void check_names(lua_State *L, struct model *m, int row, int *errors) {
+static void check_names(lua_State *L, struct model *m, int row, int errors) {
+    const struct schema *s = &m->schema;
     lua_pushnil(L);
     while (lua_next(L, row)) {
         lua_pop(L, 1);
         size_t len = 0;
         const char *name =
             lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-        if (!name || schema_find(&m->schema, name, len) < 0) {
+        int field = name ? schema_find(s, name, len) : -1;
+        if (field < 0 || s->fields[field].type == FIELD_KEY) {
             push_printable(L, lua_gettop(L));
-            const char *text =
-                lua_pushfstring(L, "there is no field %s", lua_tostring(L, -1));
-            lua_replace(L, -2);
-            int keep = *errors;
-            if (!keep) { // below the key that lua_next needs
-                lua_newtable(L);
-                lua_insert(L, row + 1);
-                *errors = row + 1;
-            }
-            lua_pushstring(L, text);
-            lua_setfield(L, *errors, "_");
-            lua_pop(L, 1);
+            add_wrong(L, errors, "_",
+                      lua_pushfstring(L, "there is no field %s",
+                                      lua_tostring(L, -1)));
+            lua_pop(L, 2);
         }
     }
 }
 
-// encode_row makes a row of the table at index `row`, or raises. The result is
-// anchored in a userdata that is pushed. // [-0, +1]
-struct row *lua_row_encode(lua_State *L, struct model *m, int row) {
+// check_value returns what is wrong with a field's encoded value besides.
+static const char *check_value(const struct schema *s, uint32_t i,
+                               struct value v) {
+    const struct field *f = &s->fields[i];
+    bool is_primary = (int)i == s->primary;
+    for (uint32_t j = 0; j < s->part_count; j++) {
+        is_primary = is_primary || s->parts[j] == i;
+    }
+    if (is_primary && !v.p && !s->is_auto) {
+        return "the primary key is required";
+    }
+    if (is_primary && v.p && v.len == 0 && s->part_count == 0) {
+        return "a primary key cannot be empty";
+    }
+    return f->is_required && !v.p ? "it is required" : NULL;
+}
+
+// encode_key makes a composite primary key of its parts, whose values are
+// offsets + 1 into the bytes.
+static void encode_key(const struct schema *s, struct value *values,
+                       struct buf *bytes) {
+    struct buf key = {0};
+    for (uint32_t i = 0; i < s->part_count; i++) {
+        struct value part = values[s->parts[i]];
+        value_add_part(&key, bytes->data + (size_t)part.p - 1, part.len);
+    }
+    values[s->primary] =
+        (struct value){(const char *)(bytes->len + 1), key.len};
+    buf_add(bytes, key.data, key.len);
+    buf_clear(&key);
+}
+
+struct row *lua_row_encode(lua_State *L, struct model *m, int row, int wrong) {
     const struct schema *s = &m->schema;
     struct value values[SCHEMA_FIELDS];
     struct buf bytes = {0};
-    int errors = 0;
     buf_reserve(&bytes, 1); // "" is a value: it needs an address
-    check_names(L, m, row, &errors);
+    if (wrong) {
+        lua_pushvalue(L, wrong);
+    } else {
+        lua_pushnil(L);
+    }
+    int errors = lua_gettop(L);
+    check_names(L, m, row, errors);
     lua_rawgeti(L, LUA_REGISTRYINDEX, m->names);
     int names = lua_gettop(L);
     for (uint32_t i = 0; i < s->count; i++) {
         const struct field *f = &s->fields[i];
+        if (f->type == FIELD_KEY) {
+            continue;
+        }
         lua_rawgeti(L, names, (int)i + 1);
         lua_rawget(L, row);
         int at = lua_gettop(L);
-        const char *wrong = lua_row_encode_value(L, at, f, &bytes, &values[i]);
-        if (wrong) {
-            add_wrong(L, &errors, f->name, push_wrong(L, f, wrong, at));
-        } else if (!values[i].p && f->is_required) {
-            add_wrong(L, &errors, f->name, "it is required");
-        } else if (!values[i].p && (int)i == s->primary && !s->is_auto) {
-            add_wrong(L, &errors, f->name, "the primary key is required");
-        } else if ((int)i == s->primary && values[i].p && values[i].len == 0) {
-            add_wrong(L, &errors, f->name, "a primary key cannot be empty");
+        const char *what = lua_row_encode_value(L, at, f, &bytes, &values[i]);
+        if (what) {
+            add_wrong(L, errors, f->name, push_wrong(L, f, what, at));
+        } else if ((what = check_value(s, i, values[i]))) {
+            add_wrong(L, errors, f->name, what);
         }
-        // the table of errors, if it came up here, stays where it is
-        lua_settop(L, errors > names ? errors : names);
+        lua_settop(L, names);
     }
-    if (errors) {
+    if (!lua_isnil(L, errors)) {
         buf_clear(&bytes);
         raise_invalid(L, m, errors);
+    }
+    lua_settop(L, errors - 1);
+    if (s->part_count) {
+        encode_key(s, values, &bytes);
     }
     for (uint32_t i = 0; i < s->count; i++) {
         if (values[i].p) {

@@ -128,12 +128,12 @@ static int l_task_gc(lua_State *L) {
     return 0;
 }
 
-// sleep(seconds)
+// sleep(seconds, is_background)
 static int l_sleep(lua_State *L) {
     double seconds = check_seconds(L, 1);
     struct task *t = task_current(L, rt_of(L));
     if (t) {
-        task_sleep(t, seconds);
+        task_sleep(t, seconds, lua_toboolean(L, 2));
     }
     return task_yield(L);
 }

@@ -1,14 +1,17 @@
 // lua_write: creates, saves and deletes of a model's rows, each a task's wait
 // for host/model/commit.
 #include <lauxlib.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "lua/lua_error.h"
 #include "lua/lua_model.h"
 #include "lua/lua_row.h"
+#include "model/batch.h"
 
 #define ROWS "neap.rows"
 
@@ -41,6 +44,49 @@ static bool forget_many(struct task *t, void *ctx) {
     return true;
 }
 
+static void push_unique_error(lua_State *L, struct model *m, struct write *w,
+                              int field) {
+    const struct row *r = w->new ? w->new : w->old;
+    struct value v = row_get(r, (uint32_t)field);
+    int len = (int)(v.len > 80 ? 80 : v.len);
+    const char *f = m->schema.fields[field].name;
+    lua_push_error(L, "model.unique", "model %s: field %s: '%.*s' is taken",
+                   m->schema.name, f, len, v.p);
+    lua_pushstring(L, f);
+    lua_setfield(L, -2, "field");
+}
+
+// push_range_error: an increment would pass a limit.
+static void push_range_error(lua_State *L, struct model *m, int field,
+                             const char *value) {
+    const struct field *f = &m->schema.fields[field];
+    double v = strtod(value, NULL);
+    bool is_low = f->has_min && v < f->min, is_high = f->has_max && v > f->max;
+    char wrong[120] = "it would be no number that fits";
+    if (is_low || is_high) {
+        snprintf(wrong, sizeof wrong, "it would be %s (%s %.17g), got %s",
+                 is_low ? "below the minimum" : "above the maximum",
+                 is_low ? "at least" : "at most", is_low ? f->min : f->max,
+                 value);
+    }
+    lua_push_error(L, "model.invalid", "model %s: %s: %s", m->schema.name,
+                   f->name, wrong);
+    lua_newtable(L);
+    lua_pushstring(L, wrong);
+    lua_setfield(L, -2, f->name);
+    lua_setfield(L, -2, "fields");
+}
+
+static void push_conflict_error(lua_State *L, struct model *m,
+                                struct write *w) {
+    lua_push_error(L, "model.conflict",
+                   "model %s: %.*s was changed since it was loaded",
+                   m->schema.name, (int)(w->id_len > 80 ? 80 : w->id_len),
+                   w->id);
+    lua_row_push(L, m, w->old);
+    lua_setfield(L, -2, "stored");
+}
+
 static void push_write_error(lua_State *L, struct model *m, struct write *w,
                              enum write_code code, int field,
                              const char *error_code, const char *error) {
@@ -56,20 +102,17 @@ static void push_write_error(lua_State *L, struct model *m, struct write *w,
                        "model %s: %.*s does not exist (any more)", name, id_len,
                        w->id);
         break;
-    case WRITE_UNIQUE: {
-        struct value v = row_get(w->new, (uint32_t)field);
-        int len = (int)(v.len > 80 ? 80 : v.len);
-        const char *f = m->schema.fields[field].name;
-        lua_push_error(L, "model.unique", "model %s: field %s: '%.*s' is taken",
-                       name, f, len, v.p);
-        lua_pushstring(L, f);
-        lua_setfield(L, -2, "field");
-        break;
-    }
+    case WRITE_UNIQUE: push_unique_error(L, m, w, field); break;
+    case WRITE_RANGE: push_range_error(L, m, field, error); break;
+    case WRITE_CONFLICT: push_conflict_error(L, m, w); break;
     default: lua_push_error(L, error_code, "%s", error);
     }
     lua_pushstring(L, name);
     lua_setfield(L, -2, "model");
+    if (w->expired) { // whose time is over stands in the way
+        lua_pushlstring(L, w->expired, w->expired_len);
+        lua_setfield(L, -2, "expired");
+    }
 }
 
 // push_outcome pushes the shadow and the id of what was written, and whether
@@ -134,6 +177,19 @@ static void end_many(struct many *many, lua_State *L) {
     free(many);
 }
 
+static void push_one_result(lua_State *L, struct model *m, struct write *w) {
+    if (w->kind == WRITE_CREATE) {
+        if (m->schema.is_auto) {
+            set_new_id(m, w);
+        }
+        lua_row_push(L, m, w->new);
+    } else if (w->new) {
+        lua_row_push_shadow(L, w->new);
+    } else {
+        lua_pushboolean(L, true);
+    }
+}
+
 static void on_one_of_many(struct write *w, enum write_code code, int field,
                            const char *error_code, const char *error) {
     struct call *c = w->ctx;
@@ -141,11 +197,8 @@ static void on_one_of_many(struct write *w, enum write_code code, int field,
     lua_State *L = c->m->rt->L;
     int top = lua_gettop(L);
     if (code == WRITE_DONE) {
-        if (c->m->schema.is_auto) {
-            set_new_id(c->m, w);
-        }
         lua_rawgeti(L, LUA_REGISTRYINDEX, many->results);
-        lua_row_push(L, c->m, w->new);
+        push_one_result(L, c->m, w);
     } else {
         many->has_errors = true;
         lua_rawgeti(L, LUA_REGISTRYINDEX, many->errors);
@@ -160,12 +213,16 @@ static void on_one_of_many(struct write *w, enum write_code code, int field,
     free(c);
 }
 
-static void make_version(struct row *r) {
-    // ROW_CREATION random bytes, then a count of writes from 0
-    if (getrandom(r->version, ROW_CREATION, 0) != ROW_CREATION) {
-        uint64_t now = uv_hrtime();
-        memcpy(r->version, &now, ROW_CREATION);
-    }
+// make_version: ROW_CREATION bytes that name this life of the row, then a count
+// of its writes from 0. They are as good as random: of the host's random name
+// and a count.
+static void make_version(struct model *m, struct row *r) {
+    char seed[sizeof m->commit.host + sizeof(uint64_t)];
+    uint64_t count = ++m->commit.creations;
+    memcpy(seed, m->commit.host, sizeof m->commit.host);
+    memcpy(seed + sizeof m->commit.host, &count, sizeof count);
+    struct hash128 h = hash128(seed, sizeof seed);
+    memcpy(r->version, &h, ROW_CREATION);
 }
 
 static struct write *new_write(struct model *m, enum write_kind kind,
@@ -194,7 +251,25 @@ static int commit_and_wait(lua_State *L, struct model *m, struct task *t,
     return task_yield(L);
 }
 
-// create(model, table) -> shadow, id, merged
+static int64_t read_life(lua_State *L, int index) {
+    return (int64_t)lua_tonumber(L, index);
+}
+
+// read_dirty returns the mask of the fields that the table at index names.
+static uint64_t read_dirty(lua_State *L, const struct schema *s, int index) {
+    uint64_t dirty = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        lua_getfield(L, index, s->fields[i].name);
+        if (!lua_isnil(L, -1) && (int)i != s->primary) {
+            dirty |= (uint64_t)1 << i;
+        }
+        lua_pop(L, 1);
+    }
+    return dirty;
+}
+
+// create(model, table, wrong | nil, life, attributes | nil) -> shadow, id,
+// merged. With attributes it is an upsert: where the row exists, these are set.
 static int l_create(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -203,63 +278,63 @@ static int l_create(lua_State *L) {
     if (!t) {
         return task_yield(L);
     }
-    lua_settop(L, 2);
-    struct row *r = lua_row_encode(L, m, 2);
-    make_version(r);
-    return commit_and_wait(L, m, t, new_write(m, WRITE_CREATE, NULL, r));
+    lua_settop(L, 5);
+    struct row *r = lua_row_encode(L, m, 2, 3);
+    make_version(m, r);
+    struct write *w = new_write(m, WRITE_CREATE, NULL, r);
+    w->life = read_life(L, 4);
+    if (lua_istable(L, 5)) {
+        w->kind = WRITE_UPSERT;
+        w->dirty = read_dirty(L, &m->schema, 5);
+    }
+    return commit_and_wait(L, m, t, w);
 }
 
-// create_many(model, list of tables) -> rows by place, errors by place | nil
-static int l_create_many(lua_State *L) {
-    struct model *m = lua_model_check(L, 1);
-    luaL_checktype(L, 2, LUA_TTABLE);
-    lua_model_pool(L, m);
-    struct task *t = task_current(L, m->rt);
-    if (!t) {
-        return task_yield(L);
+// new_save returns the write that leads from old to r, NULL (and frees r) if
+// there is nothing to do.
+static struct write *new_save(struct model *m, const struct row *old,
+                              struct row *r, int64_t life) {
+    uint64_t dirty = 0;
+    for (uint32_t i = 0; i < m->schema.count; i++) {
+        if (!value_equals(row_get(old, i), row_get(r, i))) {
+            dirty |= (uint64_t)1 << i;
+        }
     }
-    uint32_t n = (uint32_t)lua_objlen(L, 2);
-    // rows live in a userdata while others are encoded, as that may raise
-    struct row **rows = lua_newuserdata(L, (n + 1) * sizeof rows[0]);
-    memset(rows, 0, (n + 1) * sizeof rows[0]);
-    luaL_getmetatable(L, ROWS);
-    lua_setmetatable(L, -2);
-    for (uint32_t i = 0; i < n; i++) {
-        lua_settop(L, 3);
-        lua_rawgeti(L, 2, (int)i + 1);
-        rows[i] = lua_row_encode(L, m, 4);
-        make_version(rows[i]);
+    if (!dirty && !life) {
+        free(r);
+        return NULL;
     }
-    struct many *many = xcalloc(1, sizeof *many);
-    many->pending = n;
-    many->task = t;
-    lua_createtable(L, (int)n, 0);
-    many->results = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_newtable(L);
-    many->errors = luaL_ref(L, LUA_REGISTRYINDEX);
-    for (uint32_t i = 0; i < n; i++) {
-        struct call *c = xcalloc(1, sizeof *c);
-        *c = (struct call){.m = m, .many = many, .index = i + 1};
-        struct write *w = new_write(m, WRITE_CREATE, NULL, rows[i]);
-        rows[i] = NULL;
-        w->ctx = c;
-        w->done = on_one_of_many;
-        commit_add(&m->commit, w);
-    }
-    lua_model_hold(L, m, 1);
-    many->wait = task_park(t, forget_many, many);
-    return task_yield(L);
+    r->ordinal = old->ordinal;
+    struct write *w = new_write(m, WRITE_SAVE, old, r);
+    w->dirty = dirty;
+    w->life = life;
+    w->is_optimistic = m->is_optimistic;
+    return w;
 }
 
-static int l_rows_gc(lua_State *L) {
-    struct row **rows = lua_touserdata(L, 1);
-    for (size_t i = 0; i < lua_objlen(L, 1) / sizeof rows[0]; i++) {
-        free(rows[i]);
+// is_same_key says whether two rows have the same primary key; else it pushes
+// the error. // [-0, +0|1]
+static bool is_same_key(lua_State *L, struct model *m, const struct row *a,
+                        const struct row *b) {
+    const struct schema *s = &m->schema;
+    uint32_t primary = (uint32_t)s->primary;
+    if (value_equals(row_get(a, primary), row_get(b, primary))) {
+        return true;
     }
-    return 0;
+    const char *name =
+        s->fields[s->part_count ? s->parts[0] : primary].name;
+    for (uint32_t i = 0; i < s->part_count; i++) {
+        if (!value_equals(row_get(a, s->parts[i]), row_get(b, s->parts[i]))) {
+            name = s->fields[s->parts[i]].name;
+        }
+    }
+    lua_push_error(L, "model.invalid",
+                   "model %s: the primary key %s cannot change", s->name, name);
+    return false;
 }
 
-// save(model, table, shadow) -> shadow, id, merged; nothing if nothing changed
+// save(model, table, shadow, wrong | nil, life) -> shadow, id, merged; nothing
+// if nothing changed
 static int l_save(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     const struct row *old = lua_row_check_shadow(L, 3);
@@ -268,27 +343,16 @@ static int l_save(lua_State *L) {
     if (!t) {
         return task_yield(L);
     }
-    lua_settop(L, 3);
-    struct row *r = lua_row_encode(L, m, 2);
-    uint64_t dirty = 0;
-    for (uint32_t i = 0; i < m->schema.count; i++) {
-        if (!value_equals(row_get(old, i), row_get(r, i))) {
-            dirty |= (uint64_t)1 << i;
-        }
-    }
-    if (dirty >> m->schema.primary & 1) {
+    lua_settop(L, 5);
+    struct row *r = lua_row_encode(L, m, 2, 4);
+    if (!is_same_key(L, m, old, r)) {
         free(r);
-        return lua_fail(
-            L, "model.invalid", "model %s: the primary key %s cannot change",
-            m->schema.name, m->schema.fields[m->schema.primary].name);
+        return lua_error(L);
     }
-    if (!dirty) {
-        free(r);
+    struct write *w = new_save(m, old, r, read_life(L, 5));
+    if (!w) {
         return 0;
     }
-    r->ordinal = old->ordinal;
-    struct write *w = new_write(m, WRITE_SAVE, old, r);
-    w->dirty = dirty;
     return commit_and_wait(L, m, t, w);
 }
 
@@ -304,6 +368,291 @@ static int l_delete(lua_State *L) {
     return commit_and_wait(L, m, t, new_write(m, WRITE_DELETE, old, NULL));
 }
 
+// -- many writes
+
+static int l_encode(lua_State *L) {
+    struct row *r = lua_row_encode(L, lua_model_check(L, 1), 2, 3);
+    lua_pushlightuserdata(L, r);
+    return 1;
+}
+
+// encode_each encodes the tables of the list at index 2; those that are wrong
+// go into `errors`, by place. Returns whether all are right.
+static bool encode_each(lua_State *L, struct row **rows, uint32_t n,
+                        int wrongs, int errors) {
+    bool is_right = true;
+    int top = lua_gettop(L);
+    for (uint32_t i = 0; i < n; i++) {
+        lua_pushcfunction(L, l_encode);
+        lua_pushvalue(L, 1);
+        lua_rawgeti(L, 2, (int)i + 1);
+        lua_rawgeti(L, wrongs, (int)i + 1);
+        if (lua_pcall(L, 3, 1, 0) == 0) {
+            rows[i] = lua_touserdata(L, -1);
+        } else {
+            lua_rawseti(L, errors, (int)i + 1);
+            is_right = false;
+        }
+        lua_settop(L, top);
+    }
+    return is_right;
+}
+
+static int l_rows_gc(lua_State *L) {
+    struct row **rows = lua_touserdata(L, 1);
+    for (size_t i = 0; i < lua_objlen(L, 1) / sizeof rows[0]; i++) {
+        free(rows[i]);
+    }
+    return 0;
+}
+
+// new_rows pushes a userdata that holds n rows until they are taken out.
+static struct row **new_rows(lua_State *L, uint32_t n) {
+    struct row **rows = lua_newuserdata(L, (n + 1) * sizeof rows[0]);
+    memset(rows, 0, (n + 1) * sizeof rows[0]);
+    luaL_getmetatable(L, ROWS);
+    lua_setmetatable(L, -2);
+    return rows;
+}
+
+// begin_many takes the lists of results and errors at these indexes.
+static struct many *begin_many(lua_State *L, struct task *t, int results,
+                               int errors) {
+    struct many *many = xcalloc(1, sizeof *many);
+    many->task = t;
+    lua_pushvalue(L, results);
+    many->results = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushvalue(L, errors);
+    many->errors = luaL_ref(L, LUA_REGISTRYINDEX);
+    many->pending = 1; // until all are queued
+    return many;
+}
+
+static void add_to_many(struct model *m, struct many *many, uint32_t index,
+                        struct write *w) {
+    struct call *c = xcalloc(1, sizeof *c);
+    *c = (struct call){.m = m, .many = many, .index = index};
+    w->ctx = c;
+    w->done = on_one_of_many;
+    many->pending++;
+    commit_add(&m->commit, w);
+}
+
+static int wait_many(lua_State *L, struct model *m, struct many *many) {
+    if (--many->pending == 0) { // there was nothing to do
+        lua_rawgeti(L, LUA_REGISTRYINDEX, many->results);
+        luaL_unref(L, LUA_REGISTRYINDEX, many->results);
+        luaL_unref(L, LUA_REGISTRYINDEX, many->errors);
+        free(many);
+        return 1;
+    }
+    lua_model_hold(L, m, 1);
+    many->wait = task_park(many->task, forget_many, many);
+    return task_yield(L);
+}
+
+// create_many(model, tables, wrongs by place, life) -> rows by place, errors by
+// place | nil; nil and the errors if some were refused before any was sent
+static int l_create_many(lua_State *L) {
+    struct model *m = lua_model_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    lua_model_pool(L, m);
+    struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
+    lua_settop(L, 4);
+    uint32_t n = (uint32_t)lua_objlen(L, 2);
+    struct row **rows = new_rows(L, n);
+    lua_createtable(L, (int)n, 0); // at 6, the results
+    lua_newtable(L);               // at 7, the errors
+    if (!encode_each(L, rows, n, 3, 7)) {
+        lua_pushnil(L);
+        lua_pushvalue(L, 7);
+        return 2;
+    }
+    struct many *many = begin_many(L, t, 6, 7);
+    for (uint32_t i = 0; i < n; i++) {
+        make_version(m, rows[i]);
+        struct write *w = new_write(m, WRITE_CREATE, NULL, rows[i]);
+        rows[i] = NULL;
+        w->life = read_life(L, 4);
+        add_to_many(m, many, i + 1, w);
+    }
+    return wait_many(L, m, many);
+}
+
+// save_many(model, tables, wrongs by place, shadows) -> shadows by place (none
+// where nothing changed), errors by place | nil; nil and the errors as above
+static int l_save_many(lua_State *L) {
+    struct model *m = lua_model_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    lua_model_pool(L, m);
+    struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
+    lua_settop(L, 4);
+    uint32_t n = (uint32_t)lua_objlen(L, 2);
+    struct row **rows = new_rows(L, n);
+    lua_newtable(L);
+    lua_newtable(L);
+    bool is_right = encode_each(L, rows, n, 3, 7);
+    for (uint32_t i = 0; i < n; i++) {
+        lua_rawgeti(L, 4, (int)i + 1);
+        const struct row *old = lua_row_check_shadow(L, lua_gettop(L));
+        if (rows[i] && !is_same_key(L, m, old, rows[i])) {
+            lua_rawseti(L, 7, (int)i + 1);
+            is_right = false;
+        }
+        lua_pop(L, 1);
+    }
+    if (!is_right) {
+        lua_pushnil(L);
+        lua_pushvalue(L, 7);
+        return 2;
+    }
+    struct many *many = begin_many(L, t, 6, 7);
+    for (uint32_t i = 0; i < n; i++) {
+        lua_rawgeti(L, 4, (int)i + 1);
+        const struct row *old = lua_row_check_shadow(L, lua_gettop(L));
+        struct write *w = new_save(m, old, rows[i], 0);
+        rows[i] = NULL;
+        lua_pop(L, 1);
+        if (w) {
+            add_to_many(m, many, i + 1, w);
+        }
+    }
+    return wait_many(L, m, many);
+}
+
+// mend(model, shadows, "sweep" | "build" | "index" | "enter" | "renumber") ->
+// true by place, errors by place | nil. sweep removes rows whose time is over;
+// the others carry the index commands of rows out again: of the indexes under
+// construction, of all; after entering the row anew, under a new ordinal.
+static int l_mend(lua_State *L) {
+    static const char *const ways[] = {"sweep", "build", "index", "enter",
+                                       "renumber", NULL};
+    struct model *m = lua_model_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    int way = luaL_checkoption(L, 3, NULL, ways);
+    lua_model_pool(L, m);
+    struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
+    lua_settop(L, 3);
+    lua_newtable(L);
+    lua_newtable(L);
+    struct many *many = begin_many(L, t, 4, 5);
+    uint32_t n = (uint32_t)lua_objlen(L, 2);
+    for (uint32_t i = 0; i < n; i++) {
+        lua_rawgeti(L, 2, (int)i + 1);
+        const struct row *old = lua_row_check_shadow(L, lua_gettop(L));
+        enum write_kind kind = way == 0 ? WRITE_SWEEP : WRITE_INDEX;
+        struct write *w = new_write(m, kind, old, NULL);
+        w->is_whole = way > 1;
+        w->life = way == 3 ? INDEX_ENTER : way == 4 ? INDEX_RENUMBER : 0;
+        lua_pop(L, 1);
+        add_to_many(m, many, i + 1, w);
+    }
+    return wait_many(L, m, many);
+}
+
+// -- increments
+
+// is_in_script says whether apply.lua can keep the field's indexes by itself.
+static bool is_in_script(const struct schema *s, uint32_t field) {
+    for (uint32_t i = 0; i < s->compound_count; i++) {
+        for (uint32_t j = 0; j < s->compounds[i].count; j++) {
+            if (s->compounds[i].fields[j] == field) {
+                return false;
+            }
+        }
+    }
+    return !s->fields[field].is_unique;
+}
+
+// read_increments reads { field = by } at index, and says whether the script can
+// do them. What is wrong is raised.
+static bool read_increments(lua_State *L, struct model *m, int index,
+                            struct increment *list, uint32_t *count) {
+    const struct schema *s = &m->schema;
+    bool is_all = true;
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        size_t len = 0;
+        const char *name =
+            lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &len) : "";
+        int field = schema_find(s, name, len);
+        enum field_type type = field < 0 ? FIELD_JSON : s->fields[field].type;
+        double by = lua_tonumber(L, -1);
+        bool is_whole = by == floor(by) && fabs(by) <= 9007199254740992.0;
+        if ((type != FIELD_INTEGER && type != FIELD_NUMBER) ||
+            field == s->primary) {
+            lua_fail(L, "model.invalid",
+                     "model %s: %s is no integer or number field to increment",
+                     s->name, name);
+        }
+        if (lua_type(L, -1) != LUA_TNUMBER || !isfinite(by) ||
+            (type == FIELD_INTEGER && !is_whole)) {
+            lua_fail(L, "model.invalid",
+                     "model %s: %s is incremented by %s, got %s", s->name, name,
+                     type == FIELD_INTEGER ? "an integer" : "a number",
+                     lua_type(L, -1) == LUA_TNUMBER ? lua_tostring(L, -1)
+                                                    : luaL_typename(L, -1));
+        }
+        is_all = is_all && is_in_script(s, (uint32_t)field);
+        list[(*count)++] = (struct increment){(uint32_t)field, by};
+        lua_pop(L, 1);
+    }
+    return is_all;
+}
+
+// increment(model, id's bytes, shadow | nil, { field = by }) -> shadow, id, true
+static int l_increment(lua_State *L) {
+    struct model *m = lua_model_check(L, 1);
+    size_t len;
+    const char *id = luaL_checklstring(L, 2, &len);
+    const struct row *old =
+        lua_isnil(L, 3) ? NULL : lua_row_check_shadow(L, 3);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    lua_model_pool(L, m);
+    struct increment list[SCHEMA_FIELDS];
+    uint32_t count = 0;
+    bool is_in = read_increments(L, m, 4, list, &count);
+    struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
+    struct write *w = xcalloc(1, sizeof *w);
+    w->kind = is_in ? WRITE_INCREMENT : WRITE_SAVE;
+    w->id = xstrndup(id, len);
+    w->id_len = len;
+    w->old = is_in && old ? row_copy(old) : NULL;
+    w->increments = xmalloc((count + 1) * sizeof list[0]);
+    memcpy(w->increments, list, count * sizeof list[0]);
+    w->increment_count = count;
+    if (!is_in && old) { // from the row as it was loaded
+        char error[64];
+        int field = batch_merge(&m->schema, w, row_copy(old), error,
+                                sizeof error);
+        if (field >= 0) {
+            push_range_error(L, m, field, error);
+            free(w->old);
+            free(w->new);
+            free(w->id);
+            free(w->increments);
+            free(w);
+            return lua_error(L);
+        }
+    }
+    return commit_and_wait(L, m, t, w);
+}
+
 // fill(model, table, shadow): sets the fields to what the shadow holds
 static int l_fill(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
@@ -317,10 +666,53 @@ static int l_fill(lua_State *L) {
     return 0;
 }
 
+// refill(model, table, old shadow, new shadow): as fill, but fields that were
+// changed in the table since it was as the old shadow stay so.
+static int l_refill(lua_State *L) {
+    struct model *m = lua_model_check(L, 1);
+    const struct row *old = lua_row_check_shadow(L, 3);
+    const struct row *new = lua_row_check_shadow(L, 4);
+    for (uint32_t i = 0; i < m->schema.count; i++) {
+        const struct field *f = &m->schema.fields[i];
+        struct buf b = {0};
+        struct value v;
+        buf_reserve(&b, 1);
+        lua_getfield(L, 2, f->name);
+        const char *wrong =
+            lua_row_encode_value(L, lua_gettop(L), f, &b, &v);
+        v.p = v.p ? b.data : NULL;
+        bool is_clean = !wrong && value_equals(v, row_get(old, i));
+        buf_clear(&b);
+        lua_pop(L, 1);
+        if (is_clean && f->type != FIELD_KEY) {
+            lua_pushstring(L, f->name);
+            if (row_get(new, i).p) {
+                lua_row_push_value(L, f, row_get(new, i));
+            } else {
+                lua_pushnil(L);
+            }
+            lua_rawset(L, 2);
+        }
+    }
+    return 0;
+}
+
+// is_same_life(shadow, shadow) -> whether both are of one row, and it was not
+// deleted and created again between them
+static int l_is_same_life(lua_State *L) {
+    const struct row *a = lua_row_check_shadow(L, 1);
+    const struct row *b = lua_row_check_shadow(L, 2);
+    lua_pushboolean(L, memcmp(a->version, b->version, ROW_CREATION) == 0);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
-    {"create", l_create}, {"create_many", l_create_many},
-    {"save", l_save},     {"delete", l_delete},
-    {"fill", l_fill},     {NULL, NULL}};
+    {"is_same_life", l_is_same_life},
+    {"create", l_create},       {"create_many", l_create_many},
+    {"save", l_save},           {"save_many", l_save_many},
+    {"delete", l_delete},       {"mend", l_mend},
+    {"increment", l_increment}, {"fill", l_fill},
+    {"refill", l_refill},       {NULL, NULL}};
 
 void lua_write_open(lua_State *L) {
     luaL_register(L, NULL, functions);

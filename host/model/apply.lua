@@ -5,16 +5,23 @@
 --
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
--- ids prefix, id width, { key... }, { row... } }, a row being { kind, id, version
--- expected, new version, { name, value... }, { removed name... }, { unique index,
--- value... }, { command... }, id's bytes in @ids }; 0 stands for an empty list.
--- Commands and unique indexes name their keys by the place in the list.
+-- ids prefix, id width, { key... }, { row... }, expires }, a row being { kind, id,
+-- version expected, new version, { name, value... }, { removed name... }, { unique
+-- index, value... }, { command... }, id's bytes in @ids, life }; 0 stands for an
+-- empty list. Commands and unique indexes name their keys by the place in the list.
+-- expires is the key of the expiries, "" if rows of the model do not expire. life, in
+-- milliseconds, is what the row has left from now on: 0 leaves it as it is, -1 is
+-- for ever. An INCREMENT's fifth is { name, by, is integer, least, most, zset's
+-- place, column's place, width, least as packed... } with "" or 0 for what there is not.
+-- In the place of its life an INDEX has 0, or 1 to enter the row in @rows and @ids
+-- again, or 2 to do so under a new ordinal.
 -- Returns, packed: { verdict... }, one a row: its ordinal (or { 0, ordinal, id }
 -- where the id was taken here), or { code, detail... } as below; or one negative
 -- number for the whole batch.
-local EXISTS, CONFLICT, GONE, UNIQUE, FAILED = 1, 2, 3, 4, 5
-local NO_SCHEMA, CHANGED, STALE = -1, -2, -3
-local CREATE, SAVE, DELETE = 0, 1, 2
+local EXISTS, CONFLICT, GONE, UNIQUE, FAILED, ROW, RANGE = 1, 2, 3, 4, 5, 6, 7
+local NO_SCHEMA, CHANGED, STALE, DAMAGED = -1, -2, -3, -4
+local CREATE, DELETE, INCREMENT, INDEX, SWEEP, UPSERT = 0, 2, 3, 4, 5, 6
+local NEW_ORDINAL = 2
 local SEGMENT, SMALL_SET = 65536, 512
 
 -- Numbers become text once: Redis formats each number that it is passed anew,
@@ -24,10 +31,13 @@ local meta, journal = KEYS[1], KEYS[2]
 local batch = cmsgpack.unpack(ARGV[1])
 local generation, number = batch[1], batch[2]
 local row_prefix, rows_prefix, ids_prefix, id_width = batch[4], batch[5], batch[6], batch[7]
-local keys, rows = batch[8], batch[9]
+local keys, rows, expires = batch[8], batch[9], batch[10]
+local has_ttl = expires ~= ""
 
 local state = call("HMGET", meta, "gen", "hint", "top")
-if not state[1] then return cmsgpack.pack({ NO_SCHEMA }) end
+if not state[1] then -- nothing is stored, or the meta hash was lost
+  return cmsgpack.pack({ call("EXISTS", rows_prefix .. "0") == 0 and NO_SCHEMA or DAMAGED })
+end
 if state[1] ~= generation then return cmsgpack.pack({ CHANGED, state[1] }) end
 
 -- the journal holds the last two batches, by parity
@@ -41,6 +51,7 @@ if last then
 end
 
 local hint, top = tonumber(state[2] or 0), tonumber(state[3] or 0)
+if not hint or not top then return cmsgpack.pack({ DAMAGED }) end
 local hint_before, top_before, deletes = hint, top, 0
 local failure -- of a command that should not fail
 
@@ -207,8 +218,23 @@ local function set_place(n)
   end
 end
 
-local LENGTHS = { 3, 3, 3, 3, 4, 3, 2, 3, 3 } -- of the commands, by their code
+local LENGTHS = { 3, 3, 3, 3, 4, 3, 2, 3, 3, 4, 3, 3, 3 } -- of the commands, by their code
 local place -- of the command in hand
+
+-- apply_ordered: compound indexes (10 add, 11 remove) and those by bytes.
+local function apply_ordered(op, key, value, score, member)
+  if op == 10 then
+    put_member(key .. value, score, member)
+  elseif op == 11 then
+    flush_members(key .. value)
+    call("ZREM", key .. value, member)
+  elseif op == 12 then
+    put_member(key, "0", value .. member)
+  else
+    flush_members(key)
+    call("ZREM", key, value .. member)
+  end
+end
 
 -- apply_from carries out the index commands from place i on. It raises what a
 -- command raises.
@@ -236,8 +262,11 @@ local function apply_from(list, i)
       call("ZREM", key, member)
     elseif op == 8 then
       call("HSET", key, list[i + 2], id)
-    elseif call("HGET", key, list[i + 2]) == id then
-      call("HDEL", key, list[i + 2])
+    elseif op == 9 then
+      if call("HGET", key, list[i + 2]) == id then call("HDEL", key, list[i + 2]) end
+    else
+      member = member or struct.pack(">I4", ordinal)
+      apply_ordered(op, key, list[i + 2], list[i + 3], member)
     end
     i = i + LENGTHS[op]
   end
@@ -286,56 +315,165 @@ local seen, are_new = {}, false
 do
   local list = {}
   for _, row in ipairs(rows) do
-    if row[1] == CREATE and row[2] ~= "" then list[#list + 1] = row_prefix .. row[2] end
+    if (row[1] == CREATE or row[1] == UPSERT) and row[2] ~= "" then list[#list + 1] = row_prefix .. row[2] end
   end
   are_new = #list > 0 and call("EXISTS", unpack(list)) == 0
 end
 
--- check returns the row's ordinal (nil for a new one), or nil and a verdict.
-local function check(row, key)
-  local n
-  if row[1] == CREATE then
-    local exists = seen[id] or not are_new and call("EXISTS", key) ~= 0
-    if exists then return nil, { EXISTS } end
-  else
-    local now = try("HMGET", key, "_v", "_n")
-    if now.err then return nil, { FAILED, now.err } end
-    if not now[1] then return nil, { GONE } end
-    if now[1] ~= row[3] then return nil, { CONFLICT, call("HGETALL", key) } end
-    n = tonumber(now[2])
+-- the server's clock, in milliseconds
+local clock
+
+local function now_ms()
+  if not clock then
+    local t = call("TIME")
+    clock = tonumber(t[1]) * 1000 + floor(tonumber(t[2]) / 1000)
   end
-  local uniques = row[7]
-  for i = 1, uniques ~= 0 and #uniques or 0, 2 do
-    local holder = try("HGET", keys[uniques[i]], uniques[i + 1])
-    if type(holder) == "table" then return nil, { FAILED, holder.err } end
-    if holder and holder ~= id then return nil, { UNIQUE, (i - 1) / 2 } end
+  return clock
+end
+
+local function is_over(expiry)
+  return expiry and tonumber(expiry) <= now_ms()
+end
+
+-- check_present returns the ordinal of a row that has to be there, or nil and a
+-- verdict.
+local function check_present(row, key)
+  local kind, expected = row[1], row[3]
+  local now = try("HMGET", key, "_v", "_n", "_e")
+  if now.err then return nil, { FAILED, now.err } end
+  local version = now[1]
+  local is_expired = has_ttl and is_over(now[3]) or false
+  if not version or is_expired ~= (kind == SWEEP) then return nil, { GONE } end
+  if kind == INCREMENT then
+    if version:sub(1, #expected) ~= expected then return nil, { GONE } end
+  elseif version ~= expected then
+    return nil, { CONFLICT, call("HGETALL", key) }
+  end
+  local n = tonumber(now[2])
+  if not n or n < 0 or n ~= floor(n) or n >= 4294967295 or #version ~= 10 then
+    return nil, { FAILED, "row " .. id .. " has no ordinal or no version" }
   end
   return n
 end
 
-local function apply(row)
-  local kind = row[1]
-  id = row[2]
-  local is_given = id ~= ""
-  local key, n, refusal
-  repeat -- the counter passes over ids that were given
-    if not is_given then id = format("%.0f", call("HINCRBY", meta, "id", "1")) end
-    key = row_prefix .. id
-    n, refusal = check(row, key)
-  until is_given or not refusal or refusal[1] ~= EXISTS
-  if refusal then return refusal end
-  if kind == CREATE then n = take_ordinal() end
-  set_place(n)
-  if kind == DELETE then
-    call("DEL", key)
-    seen[id] = nil
-    apply_commands(row[8])
-    leave_row()
-    return n
+-- check_uniques returns nil, or a verdict: who holds a value, if his time is over.
+local function check_uniques(uniques)
+  for i = 1, uniques ~= 0 and #uniques or 0, 2 do
+    local holder = try("HGET", keys[uniques[i]], uniques[i + 1])
+    if type(holder) == "table" then return { FAILED, holder.err } end
+    if holder and holder ~= id then
+      local expired = has_ttl and is_over(call("HGET", row_prefix .. holder, "_e"))
+      return { UNIQUE, (i - 1) / 2, expired and holder or 0 }
+    end
   end
-  if kind == CREATE then
+end
+
+-- check returns the row's ordinal (nil for a new one), or nil and a verdict.
+local function check(row, key)
+  local kind, n, refusal = row[1], nil, nil
+  if kind == CREATE or kind == UPSERT then
+    if seen[id] or not are_new and call("EXISTS", key) ~= 0 then
+      if has_ttl and is_over(call("HGET", key, "_e")) then return nil, { EXISTS, id } end
+      if kind == UPSERT then return nil, { CONFLICT, call("HGETALL", key) } end
+      return nil, { EXISTS, 0 }
+    end
+  else
+    n, refusal = check_present(row, key)
+  end
+  refusal = refusal or check_uniques(row[7])
+  return not refusal and n or nil, refusal
+end
+
+-- set_life notes when the row expires.
+local function set_life(key, life)
+  local member = struct.pack(">I4", ordinal)
+  if life < 0 then
+    call("HDEL", key, "_e")
+    run("ZREM", expires, member)
+  else
+    local at = format("%.0f", now_ms() + life)
+    call("HSET", key, "_e", at)
+    run("ZADD", expires, at, member)
+  end
+end
+
+-- number_text is the shortest text that reads back as the same number.
+local function number_text(v)
+  for digits = 15, 17 do
+    local text = format("%." .. digits .. "g", v)
+    if tonumber(text) == v then return text end
+  end
+end
+
+-- packed_bytes is v, a column's least being `least`, as the column stores it.
+local function packed_bytes(v, least, width)
+  if width < 8 then return struct.pack(">I" .. width, v - least + 1) end
+  local high, low = floor(v / 4294967296), floor(least / 4294967296)
+  local rest = v - high * 4294967296 - (least - low * 4294967296) + 1
+  local carry = floor(rest / 4294967296)
+  return struct.pack(">I4I4", high - low + carry, rest - carry * 4294967296)
+end
+
+local function next_version(version)
+  local count = struct.unpack(">I4", version, 7)
+  return version:sub(1, 6) .. struct.pack(">I4", (count + 1) % 4294967296)
+end
+
+-- increment adds to fields: first it looks whether all of them may be.
+local function increment(row, key)
+  local list, texts = row[5], {}
+  for i = 1, #list, 9 do
+    local v = tonumber(call("HGET", key, list[i]) or 0) + list[i + 1]
+    local least, most, is_integer = list[i + 3], list[i + 4], list[i + 2] == 1
+    local is_wrong = v ~= v or v == math.huge or v == -math.huge
+      or is_integer and (v > 2 ^ 53 or v < -2 ^ 53)
+    if is_wrong or least ~= "" and v < tonumber(least) or most ~= "" and v > tonumber(most) then
+      return { RANGE, (i - 1) / 9, is_wrong and tostring(v) or number_text(v) }
+    end
+    texts[i] = is_integer and format("%.0f", v) or number_text(v)
+  end
+  local version = next_version(call("HGET", key, "_v"))
+  for i = 1, #list, 9 do
+    call("HSET", key, list[i], texts[i])
+    local v, zset, column, width = tonumber(texts[i]), list[i + 5], list[i + 6], list[i + 7]
+    if zset ~= 0 then put_member(keys[zset], texts[i], struct.pack(">I4", ordinal)) end
+    if column ~= 0 then
+      put_bytes(keys[column] .. segment, offset * width, packed_bytes(v, tonumber(list[i + 8]),
+        width))
+    end
+  end
+  call("HSET", key, "_v", version)
+  return { ROW, call("HGETALL", key) }
+end
+
+local function remove(row, key)
+  call("DEL", key)
+  seen[id] = nil
+  apply_commands(row[8])
+  if has_ttl then run("ZREM", expires, struct.pack(">I4", ordinal)) end
+  leave_row()
+  return ordinal
+end
+
+-- index carries the row's index commands out again: for an index that is built,
+-- or mended. A row may be entered anew, with an ordinal of its own if need be.
+local function index(row, key)
+  if row[10] == NEW_ORDINAL then
+    set_place(take_ordinal())
+    call("HSET", key, "_n", format("%d", ordinal))
+  end
+  if row[10] ~= 0 then
+    if ordinal >= top then top = ordinal + 1 end
+    enter_row(row[9])
+  end
+  apply_commands(row[8])
+  return ordinal
+end
+
+local function store(row, key, is_new, is_given)
+  if is_new then
     seen[id] = true
-    local text = segment_number == 0 and offset_text or format("%d", n)
+    local text = segment_number == 0 and offset_text or format("%d", ordinal)
     call("HSET", key, "_v", row[4], "_n", text, unpack(row[5]))
     enter_row(is_given and row[9] or integer_bytes(id))
   else
@@ -343,11 +481,37 @@ local function apply(row)
     if row[6] ~= 0 then call("HDEL", key, unpack(row[6])) end
   end
   apply_commands(row[8])
-  return is_given and n or { 0, n, id }
+  if row[10] ~= 0 then set_life(key, row[10]) end
+  return is_given and ordinal or { 0, ordinal, id }
+end
+
+local function apply(row)
+  local kind = row[1]
+  id = row[2]
+  local is_given, is_new = id ~= "", kind == CREATE or kind == UPSERT
+  local key, n, refusal
+  repeat -- the counter passes over ids that were given
+    if not is_given then id = format("%.0f", call("HINCRBY", meta, "id", "1")) end
+    key = row_prefix .. id
+    n, refusal = check(row, key)
+  until is_given or not refusal or refusal[1] ~= EXISTS
+  if refusal then return refusal end
+  set_place(is_new and take_ordinal() or n)
+  if kind == DELETE or kind == SWEEP then return remove(row, key) end
+  if kind == INCREMENT then return increment(row, key) end
+  if kind == INDEX then return index(row, key) end
+  return store(row, key, is_new, is_given)
 end
 
 local verdicts = {}
-for i, row in ipairs(rows) do verdicts[i] = apply(row) end
+for i, row in ipairs(rows) do
+  local ok, verdict = pcall(apply, row)
+  if not ok then -- something else lies where the model's keys should
+    note(verdict)
+    verdict = { FAILED, type(verdict) == "table" and verdict.err or tostring(verdict) }
+  end
+  verdicts[i] = verdict
+end
 flush()
 
 if hint ~= hint_before or top ~= top_before then

@@ -1,10 +1,12 @@
 // columns: bitmaps and packed columns, read in one transaction and combined.
 #include "model/columns.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/num.h"
@@ -46,9 +48,12 @@ static void ask_zset(struct columns *c, const struct plan_step *step) {
                                   : "+inf",
                  to ? num_format(high, cond->high) : 4);
     } else {
-        struct value v = cond->values[step->value];
-        resp_arg(out, v.p, v.len);
-        resp_arg(out, v.p, v.len);
+        const struct field *f = &c->query->schema->fields[cond->field];
+        char score[NUM_TEXT];
+        double v = index_order_number(f, cond->values[step->value]);
+        size_t len = num_format(score, v);
+        resp_arg(out, score, len);
+        resp_arg(out, score, len);
     }
     buf_clear(&key);
 }
@@ -77,6 +82,30 @@ static void ask_column(struct columns *c, const struct plan_step *step,
     buf_clear(&key);
 }
 
+static uint64_t clock_ms(const struct columns *c) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    int64_t ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (uint64_t)(ms + c->memory->ahead_ms);
+}
+
+// ask_expired asks for the clock, and for those whose time is over by it: it is
+// not known yet, so for some more, with their expiries.
+static void ask_expired(struct columns *c) {
+    struct buf *out = conn_out(c->conn), key = {0};
+    resp_command(out, 1);
+    resp_arg_s(out, "TIME");
+    c->until_ms = clock_ms(c) + 1000;
+    key_expires(&key, c->query->schema);
+    resp_command(out, 5);
+    resp_arg_s(out, "ZRANGEBYSCORE");
+    resp_arg(out, key.data, key.len);
+    resp_arg_s(out, "-inf");
+    resp_arg_u(out, c->until_ms);
+    resp_arg_s(out, "WITHSCORES");
+    buf_clear(&key);
+}
+
 static void ask(struct columns *c) {
     struct buf *out = conn_out(c->conn), key = {0};
     uint32_t commands = 1;
@@ -101,6 +130,12 @@ static void ask(struct columns *c) {
             }
             commands++;
         }
+    }
+    c->clock_item = -1;
+    if (c->query->schema->has_ttl) {
+        c->clock_item = (int)commands;
+        ask_expired(c);
+        commands += 2;
     }
     for (uint32_t i = 0; i < commands; i++) {
         conn_wait(c->conn, &sink_ignore, NULL);
@@ -132,7 +167,7 @@ static void end_condition(struct columns *c) {
 
 // move_to goes on to the reply's element `item`, ending what lies before.
 static void move_to(struct columns *c, int item) {
-    while (c->item < item) {
+    while (c->item < item && c->step < c->plan->step_count) {
         c->item++;
         if (c->item < 2) { // 0 is the meta hash, 1 the first step's first
             continue;
@@ -159,12 +194,12 @@ static uint64_t packed_most(int width) {
 static void range_packed(struct bits *to, const struct field *f, double low,
                          double high, const char *s, size_t len) {
     const double whole_max = 9007199254740992.0; // 2^53
-    low = low < f->min ? f->min : ceil(low);
+    low = low < (double)f->base ? (double)f->base : ceil(low);
     high = high > whole_max ? whole_max : floor(high);
     if (low > high) {
         return;
     }
-    int64_t min = (int64_t)f->min;
+    int64_t min = f->base;
     uint64_t first = (uint64_t)((int64_t)low - min) + 1;
     uint64_t last = (uint64_t)((int64_t)high - min) + 1;
     uint64_t most = packed_most(f->width);
@@ -189,7 +224,7 @@ static void test_packed(struct columns *c, const struct condition *cond,
     uint32_t n = 0;
     for (uint32_t i = 0; i < cond->count; i++) {
         uint64_t v = index_packed(f, cond->values[i]);
-        if (index_number(cond->values[i]) >= f->min &&
+        if (index_order_number(f, cond->values[i]) >= (double)f->base &&
             v <= packed_most(f->width)) {
             values[n++] = v;
         }
@@ -214,6 +249,13 @@ static void take_column(struct columns *c, const char *s, size_t len) {
     }
 }
 
+static uint32_t member_ordinal(const char *s, size_t len) {
+    const unsigned char *u = (const unsigned char *)s;
+    return len == 4 ? (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
+                          (uint32_t)u[2] << 8 | u[3]
+                    : ROW_NO_ORDINAL;
+}
+
 // take_member adds one member of a small set or of a range.
 static void take_member(struct columns *c, const char *s, size_t len) {
     const struct plan_step *step = &c->plan->steps[c->step];
@@ -227,13 +269,50 @@ static void take_member(struct columns *c, const char *s, size_t len) {
             bits_set(&c->pending[c->segment], offset);
         }
     } else if (len == 4) {
-        const unsigned char *u = (const unsigned char *)s;
-        uint32_t n = (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
-                     (uint32_t)u[2] << 8 | u[3];
+        uint32_t n = member_ordinal(s, len);
         if (n / SCHEMA_SEGMENT < c->segments) {
             bits_set(&c->pending[n / SCHEMA_SEGMENT], n % SCHEMA_SEGMENT);
         }
     }
+}
+
+struct expiry {
+    uint64_t at_ms;
+    uint32_t ordinal;
+};
+
+// take_expiry takes what ask_expired asked for.
+static void take_expiry(struct columns *c, int item, int i, const char *s,
+                        size_t len) {
+    double n = 0;
+    if (item == c->clock_item) {
+        num_parse(s, len, &n);
+        c->now_ms += (uint64_t)(i == 0 ? n * 1000 : n / 1000);
+    } else if (i % 2 == 0) {
+        c->member = member_ordinal(s, len);
+    } else {
+        num_parse(s, len, &n);
+        struct expiry e = {(uint64_t)n, c->member};
+        buf_add(&c->expiries, &e, sizeof e);
+    }
+}
+
+// drop_expired takes those whose time is over out of the rows. Returns false if
+// it has to be asked again, as the clocks differ by more than was thought.
+static bool drop_expired(struct columns *c) {
+    if (c->now_ms > c->until_ms) {
+        c->memory->ahead_ms +=
+            (int64_t)c->now_ms - (int64_t)clock_ms(c);
+        return false;
+    }
+    const struct expiry *list = (const void *)c->expiries.data;
+    for (size_t i = 0; i < c->expiries.len / sizeof list[0]; i++) {
+        uint32_t n = list[i].ordinal;
+        if (list[i].at_ms <= c->now_ms && n / SCHEMA_SEGMENT < c->segments) {
+            bits_clear(&c->rows[n / SCHEMA_SEGMENT], n % SCHEMA_SEGMENT);
+        }
+    }
+    return true;
 }
 
 static void note_error(struct columns *c, const char *code, const char *s,
@@ -270,6 +349,8 @@ static void *on_string(struct waiter *w, const redisReadTask *t, const char *s,
     }
     if (item == 0) {
         take_meta(c, t->idx, s, len);
+    } else if (c->clock_item >= 0 && item >= c->clock_item) {
+        take_expiry(c, item, t->idx, s, len);
     } else if (t->parent->parent) {
         take_member(c, s, len);
     } else {
@@ -310,6 +391,8 @@ static void reset(struct columns *c) {
         bits_zero(&c->pending[i]);
         c->order[i].len = 0;
     }
+    c->expiries.len = 0;
+    c->now_ms = 0;
     c->item = -1;
     c->step = c->segment = 0;
     c->top = 0;
@@ -335,13 +418,18 @@ static void on_done(struct waiter *w) {
     struct columns *c = w->ctx;
     if (!c->code[0]) {
         // the last condition ends with the reply
-        move_to(c, c->item + 1);
+        move_to(c, INT_MAX);
         uint32_t need = (c->top + SCHEMA_SEGMENT - 1) / SCHEMA_SEGMENT;
         if (need > c->segments) {
             for (uint32_t i = 0; i < c->segments; i++) {
                 buf_clear(&c->order[i]);
             }
             allocate(c, need);
+            ask(c);
+            return;
+        }
+        if (c->clock_item >= 0 && !drop_expired(c)) {
+            reset(c);
             ask(c);
             return;
         }
@@ -369,7 +457,8 @@ static const struct sink columns_sink = {on_string, on_array, on_integer,
                                          on_nil,    on_done,  on_failed};
 
 struct columns *columns_read(struct conn *conn, const struct query *q,
-                             const struct plan *p, uint32_t segments,
+                             const struct plan *p,
+                             struct columns_memory *memory,
                              void (*done)(struct columns *c, const char *code,
                                           const char *error),
                              void *ctx) {
@@ -379,7 +468,8 @@ struct columns *columns_read(struct conn *conn, const struct query *q,
     c->plan = p;
     c->done = done;
     c->ctx = ctx;
-    allocate(c, segments);
+    c->memory = memory;
+    allocate(c, memory->segments);
     ask(c);
     return c;
 }
@@ -388,6 +478,7 @@ void columns_free(struct columns *c) {
     for (uint32_t i = 0; i < c->segments; i++) {
         buf_clear(&c->order[i]);
     }
+    buf_clear(&c->expiries);
     free(c->order);
     free(c->rows);
     free(c->pending);

@@ -7,7 +7,14 @@
 #include "model/plan.h"
 #include "redis/conn.h"
 
+// What a model remembers from one read to the next.
+struct columns_memory {
+    uint32_t segments; // that there are
+    int64_t ahead_ms;  // of the server's clock before ours
+};
+
 struct columns {
+    struct columns_memory *memory;
     const struct query *query;
     const struct plan *plan;
     struct conn *conn;
@@ -24,14 +31,20 @@ struct columns {
     uint32_t step, segment; // of the element that comes next
     int item;               // its place in the reply, -1 before the first
     struct bits *pending;   // the rows of the condition in hand
+    int clock_item;         // where the clock stands in the reply, -1 nowhere;
+                            // the expired follow it
+    uint64_t now_ms, until_ms; // the server's clock; expired until then asked
+    uint32_t member;           // whose expiry comes next
+    struct buf expiries;       // of struct expiry
     char generation[17];
     char code[32], error[256];
 };
 
-// columns_read reads `segments` segments. When the model has more by then,
-// it reads again. The result is freed by columns_free, once done was called.
+// columns_read reads the segments that the memory knows of. When the model has
+// more by then, it reads again. The result is freed by columns_free, once done was called.
 struct columns *columns_read(struct conn *conn, const struct query *q,
-                             const struct plan *p, uint32_t segments,
+                             const struct plan *p,
+                             struct columns_memory *memory,
                              void (*done)(struct columns *c, const char *code,
                                           const char *error),
                              void *ctx);

@@ -1,6 +1,7 @@
 // commit: the writes of a model, in batches.
 #include "model/commit.h"
 
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 
 #include "base/mem.h"
 #include "base/pack.h"
-#include "model/index.h"
+#include "model/batch.h"
 #include "model/key.h"
 
 enum { batch_rows = 256, batch_split = 16, batch_bytes = 512 * 1024 };
@@ -24,8 +25,11 @@ struct batch {
     uint64_t number;
     struct write *first; // NULL-terminated
     struct buf packed;
+    size_t head_len; // of what comes before the rows
     struct buf reply;
     bool is_error;
+    bool is_adopted; // the stored definition could be taken over
+    uint32_t attempts; // to have the definition accepted
     uint64_t since_ms;
 };
 
@@ -34,99 +38,14 @@ static void on_defer(struct defer *d);
 
 // -- building a batch
 
-static void pack_fields(struct commit *c, const struct write *w,
-                        struct buf *b) {
-    const struct schema *s = c->schema;
-    uint32_t set = 0, removed = 0;
-    struct buf names = {0}, gone = {0};
-    for (uint32_t i = 0; w->new &&i < s->count; i++) {
-        bool is_dirty = w->kind == WRITE_CREATE || (w->dirty >> i & 1);
-        if ((int)i == s->primary || !is_dirty) {
-            continue;
-        }
-        struct value v = row_get(w->new, i);
-        if (v.p) {
-            pack_str(&names, s->fields[i].name);
-            pack_bytes(&names, v.p, v.len);
-            set += 2;
-        } else if (w->kind == WRITE_SAVE) {
-            pack_str(&gone, s->fields[i].name);
-            removed++;
-        }
-    }
-    pack_array(b, set);
-    buf_add(b, names.data, names.len);
-    if (removed) {
-        pack_array(b, removed);
-        buf_add(b, gone.data, gone.len);
-    } else {
-        pack_int(b, 0);
-    }
-    buf_clear(&names);
-    buf_clear(&gone);
-}
-
-// pack_id packs the id as the @ids column has it.
-static void pack_id(const struct schema *s, const struct write *w,
-                    struct buf *b) {
-    char bytes[16] = {0};
-    if (s->id_width == 8 && w->id_len) {
-        int64_t v = (int64_t)strtoll(w->id, NULL, 10);
-        for (int i = 7; i >= 0; i--) {
-            bytes[i] = (char)(v & 0xff);
-            v >>= 8;
-        }
-    } else if (s->id_width == 16) {
-        int at = 0;
-        for (const char *p = w->id; *p && at < 32; p++) {
-            if (*p != '-') {
-                int digit = *p <= '9' ? *p - '0' : *p - 'a' + 10;
-                bytes[at / 2] = (char)(bytes[at / 2] << 4 | digit);
-                at++;
-            }
-        }
-    }
-    pack_bytes(b, bytes, (size_t)s->id_width);
-}
-
-static void pack_write(struct commit *c, struct write *w, struct buf *b) {
-    pack_array(b, 9);
-    pack_int(b, w->kind);
-    pack_bytes(b, w->id, w->id_len);
-    pack_bytes(b, w->old ? w->old->version : "", w->old ? ROW_VERSION : 0);
-    if (w->kind == WRITE_SAVE) {
-        row_next_version(w->old, w->new->version);
-    }
-    pack_bytes(b, w->new ? w->new->version : "", w->new ? ROW_VERSION : 0);
-    pack_fields(c, w, b);
-    index_uniques(c->schema, w->old, w->new, b, w->claimed);
-    index_diff(c->schema, w->old, w->new, b);
-    pack_id(c->schema, w, b);
-}
-
-static void pack_key(struct buf *b, const struct schema *s,
-                     void (*key)(struct buf *, const struct schema *)) {
-    struct buf k = {0};
-    key(&k, s);
-    pack_bytes(b, k.data, k.len);
-    buf_clear(&k);
-}
-
-static void pack_head(struct commit *c, struct buf *b) {
+static void pack_head(struct commit *c, struct batch *b) {
     uint64_t now = uv_now(c->rt->loop);
     bool is_refresh = !c->refreshed_ms || now - c->refreshed_ms > refresh_ms;
     if (is_refresh) {
         c->refreshed_ms = now;
     }
-    pack_array(b, 9);
-    pack_str(b, c->schema->generation);
-    pack_int(b, (int64_t)++c->number);
-    pack_int(b, is_refresh);
-    pack_key(b, c->schema, key_row_prefix);
-    pack_key(b, c->schema, key_rows_prefix);
-    pack_key(b, c->schema, key_ids_prefix);
-    pack_int(b, c->schema->id_width);
-    index_keys(c->schema, b);
+    batch_pack_head(c->schema, b->number, is_refresh, &b->packed);
+    b->head_len = b->packed.len;
 }
 
 // next_batch takes up to `most` of the queued writes.
@@ -134,8 +53,8 @@ static struct batch *next_batch(struct commit *c, uint32_t most) {
     struct batch *b = xcalloc(1, sizeof *b);
     b->commit = c;
     b->since_ms = uv_now(c->rt->loop);
-    pack_head(c, &b->packed);
-    b->number = c->number;
+    b->number = ++c->number;
+    pack_head(c, b);
     size_t at = pack_array32(&b->packed);
     struct write **last = &b->first;
     uint32_t n = 0;
@@ -146,35 +65,91 @@ static struct batch *next_batch(struct commit *c, uint32_t most) {
         w->next = NULL;
         *last = w;
         last = &w->next;
-        pack_write(c, w, &b->packed);
+        batch_pack_write(c->schema, w, &b->packed);
         n++;
     }
     if (!c->first) {
         c->last = &c->first;
     }
     pack_set_array32(&b->packed, at, n);
+    batch_pack_tail(c->schema, &b->packed);
     return b;
 }
 
-static void finish(struct write *w, enum write_code code, int field,
-                   const char *error_code, const char *error) {
-    w->done(w, code, field, error_code, error);
+// -- rows in hand
+//
+// Writes to one row go one after the other: the first is registered under the
+// row's id, others follow it. What it stored becomes the base of the next.
+
+static int by_id(const void *a, const void *b) {
+    const struct write *x = a, *y = b;
+    if (x->id_len != y->id_len) {
+        return x->id_len < y->id_len ? -1 : 1;
+    }
+    return x->id_len ? memcmp(x->id, y->id, x->id_len) : 0;
+}
+
+static void enqueue(struct commit *c, struct write *w) {
+    w->next = NULL;
+    *c->last = w;
+    c->last = &w->next;
+    c->count++;
+    runtime_defer(c->rt, &c->defer);
+}
+
+// rebase lets a save begin from what the write before it stored, rather than
+// find out by a conflict.
+static void rebase(struct commit *c, struct write *w, const struct row *stored) {
+    char error[64];
+    if (w->kind == WRITE_SAVE && w->old && !w->is_optimistic && stored &&
+        memcmp(stored->version, w->old->version, ROW_CREATION) == 0 &&
+        memcmp(stored->version, w->old->version, ROW_VERSION) != 0 &&
+        w->increment_count == 0) {
+        batch_merge(c->schema, w, row_copy(stored), error, sizeof error);
+    }
+}
+
+// release lets the next write to the same row go.
+static void release(struct commit *c, struct write *w, bool is_stored) {
+    if (!w->is_registered) {
+        return;
+    }
+    tdelete(w, &c->rows, by_id);
+    struct write *next = w->followers;
+    if (next) {
+        next->followers = next->next;
+        next->last_follower = w->last_follower;
+        next->is_registered = true;
+        tsearch(next, &c->rows, by_id);
+        rebase(c, next, is_stored ? w->new : NULL);
+        enqueue(c, next);
+    }
+}
+
+static void free_write(struct write *w) {
     free(w->old);
     free(w->new);
     free(w->id);
+    free(w->increments);
+    free(w->expired);
     free(w);
+}
+
+static void finish(struct commit *c, struct write *w, enum write_code code,
+                   int field, const char *error_code, const char *error) {
+    release(c, w, code == WRITE_DONE);
+    w->done(w, code, field, error_code, error);
+    free_write(w);
 }
 
 // fail_queue: the client was closed; what was not sent never will be.
 static void fail_queue(struct commit *c) {
-    struct write *w = c->first;
-    c->first = NULL;
-    c->last = &c->first;
-    c->count = 0;
-    while (w) {
-        struct write *next = w->next;
-        finish(w, WRITE_FAILED, -1, "redis.closed", "the client was closed");
-        w = next;
+    while (c->first) { // a write that ends may let another one go
+        struct write *w = c->first;
+        c->first = w->next;
+        c->last = c->first ? c->last : &c->first;
+        c->count--;
+        finish(c, w, WRITE_FAILED, -1, "redis.closed", "the client was closed");
     }
 }
 
@@ -213,7 +188,7 @@ static void fail_batch(struct batch *b, enum write_code code,
     free_batch(b);
     while (w) {
         struct write *next = w->next;
-        finish(w, code, -1, error_code, error);
+        finish(c, w, code, -1, error_code, error);
         w = next;
     }
     if (strcmp(error_code, "redis.closed") == 0) {
@@ -223,62 +198,67 @@ static void fail_batch(struct batch *b, enum write_code code,
     }
 }
 
-// read_row makes a row of HGETALL's reply inside a verdict.
-static struct row *read_row(const struct schema *s, struct unpack *u) {
-    struct value values[SCHEMA_FIELDS] = {{NULL, 0}};
-    char version[ROW_VERSION] = {0};
-    uint32_t ordinal = ROW_NO_ORDINAL;
-    for (uint32_t n = unpack_array(u); n >= 2; n -= 2) {
-        size_t name_len, len;
-        const char *name = unpack_bytes(u, &name_len);
-        const char *p = unpack_bytes(u, &len);
-        int field = schema_find(s, name, name_len);
-        if (field >= 0) {
-            values[field] = (struct value){p, len};
-        } else if (name_len == 2 && memcmp(name, "_v", 2) == 0 &&
-                   len == ROW_VERSION) {
-            memcpy(version, p, ROW_VERSION);
-        } else if (name_len == 2 && memcmp(name, "_n", 2) == 0) {
-            ordinal = (uint32_t)strtoul(p, NULL, 10);
-        }
-    }
-    struct row *r = row_new(values, s->count);
-    memcpy(r->version, version, ROW_VERSION);
-    r->ordinal = ordinal;
-    return r;
-}
-
-// merge makes w's change apply to the row as it is now: fields that w does
-// not change keep what somebody else wrote.
-static void merge(const struct schema *s, struct write *w, struct row *now) {
-    struct value values[SCHEMA_FIELDS];
-    uint32_t primary = (uint32_t)s->primary;
-    for (uint32_t i = 0; i < s->count; i++) {
-        bool is_ours = w->new && ((w->dirty >> i & 1) || i == primary);
-        values[i] = row_get(is_ours ? w->new : now, i);
-    }
-    if (w->new) {
-        struct row *merged = row_new(values, s->count);
-        merged->ordinal = now->ordinal;
-        free(w->new);
-        w->new = merged;
-    }
-    free(w->old);
-    w->old = now;
-    w->is_merged = true;
+static struct row *read_row(struct commit *c, struct write *w,
+                            struct unpack *u) {
+    return batch_read_row(c->schema, (struct value){w->id, w->id_len}, u);
 }
 
 // on_conflict: somebody wrote the row since it was loaded. Unless it is
 // another row by now, the write is computed anew and goes out again.
 static void on_conflict(struct commit *c, struct write *w, struct unpack *u) {
-    struct row *now = read_row(c->schema, u);
-    if (memcmp(now->version, w->old->version, ROW_CREATION) != 0) {
+    struct row *now = read_row(c, w, u);
+    char error[64] = "";
+    if (w->old && memcmp(now->version, w->old->version, ROW_CREATION) != 0) {
         free(now);
-        finish(w, WRITE_GONE, -1, NULL, NULL);
+        finish(c, w, WRITE_GONE, -1, NULL, NULL);
         return;
     }
-    merge(c->schema, w, now);
-    commit_add(c, w);
+    if (w->is_optimistic && w->kind == WRITE_SAVE) {
+        free(w->old);
+        w->old = now;
+        finish(c, w, WRITE_CONFLICT, -1, NULL, NULL);
+        return;
+    }
+    if (w->kind == WRITE_UPSERT) {
+        w->kind = WRITE_SAVE;
+    }
+    int field = batch_merge(c->schema, w, now, error, sizeof error);
+    if (field >= 0) {
+        finish(c, w, WRITE_RANGE, field, NULL, error);
+    } else {
+        enqueue(c, w);
+    }
+}
+
+// on_row: an increment answers with the row as it is after it.
+static void on_row(struct commit *c, struct write *w, struct unpack *u) {
+    free(w->new);
+    w->new = read_row(c, w, u);
+    finish(c, w, WRITE_DONE, -1, NULL, NULL);
+}
+
+static void on_range(struct commit *c, struct write *w, struct unpack *u) {
+    uint64_t i = (uint64_t)unpack_int(u);
+    size_t len;
+    const char *text = unpack_bytes(u, &len);
+    char error[64];
+    int field = i < w->increment_count ? (int)w->increments[i].field : 0;
+    snprintf(error, sizeof error, "%.*s", (int)len, text);
+    finish(c, w, WRITE_RANGE, field, NULL, error);
+}
+
+// note_expired keeps whose time is over, if the verdict names one.
+static void note_expired(struct write *w, struct unpack *u) {
+    struct unpack ahead = *u;
+    size_t len;
+    const char *id = unpack_bytes(&ahead, &len);
+    if (!ahead.is_bad) {
+        w->expired = xstrndup(id, len);
+        w->expired_len = len;
+        *u = ahead;
+    } else {
+        unpack_int(u);
+    }
 }
 
 static void set_id(struct write *w, struct unpack *u) {
@@ -302,7 +282,7 @@ static void read_verdict(struct commit *c, struct write *w, struct unpack *u) {
         ordinal = unpack_int(u);
     }
     if (u->is_bad) {
-        finish(w, WRITE_FAILED, -1, "model.reply", "a damaged verdict");
+        finish(c, w, WRITE_FAILED, -1, "model.reply", "a damaged verdict");
         return;
     }
     int64_t field;
@@ -314,20 +294,33 @@ static void read_verdict(struct commit *c, struct write *w, struct unpack *u) {
         if (w->new) {
             w->new->ordinal = (uint32_t)ordinal;
         }
-        finish(w, WRITE_DONE, -1, NULL, NULL);
+        finish(c, w, WRITE_DONE, -1, NULL, NULL);
         break;
-    case 1: finish(w, WRITE_EXISTS, -1, NULL, NULL); break;
+    case 1:
+        note_expired(w, u);
+        finish(c, w, WRITE_EXISTS, -1, NULL, NULL);
+        break;
     case 2: on_conflict(c, w, u); break;
-    case 3: finish(w, WRITE_GONE, -1, NULL, NULL); break;
+    case 3: finish(c, w, WRITE_GONE, -1, NULL, NULL); break;
     case 4:
         field = unpack_int(u);
-        finish(w, WRITE_UNIQUE, w->claimed[field & 63], NULL, NULL);
+        note_expired(w, u);
+        finish(c, w, WRITE_UNIQUE, w->claimed[field & 63], NULL, NULL);
         break;
+    case 6: on_row(c, w, u); break;
+    case 7: on_range(c, w, u); break;
     default:
         text = unpack_bytes(u, &len);
         snprintf(error, sizeof error, "%.*s", (int)len, text);
-        finish(w, WRITE_FAILED, -1, "model.damaged", error);
+        finish(c, w, WRITE_FAILED, -1, "model.damaged", error);
     }
+}
+
+static void add_args(struct buf *out, size_t count, const char *name,
+                     const struct buf *key) {
+    resp_command(out, count);
+    resp_arg_s(out, name);
+    resp_arg(out, key->data, key->len);
 }
 
 // install_schema stores the definition in a database that has none, and
@@ -335,35 +328,97 @@ static void read_verdict(struct commit *c, struct write *w, struct unpack *u) {
 static void install_schema(struct batch *b) {
     const struct schema *s = b->commit->schema;
     struct conn *c = b->commit->conn;
-    struct buf *out = conn_out(c), key = {0};
-    key_meta(&key, s);
-    resp_command(out, 4);
-    resp_arg_s(out, "HSETNX");
-    resp_arg(out, key.data, key.len);
+    struct buf *out = conn_out(c), meta = {0}, schema = {0};
+    key_meta(&meta, s);
+    key_schema(&schema, s);
+    resp_command(out, 1);
+    resp_arg_s(out, "MULTI");
+    conn_wait(c, &sink_ignore, NULL);
+    add_args(out, 4, "HSETNX", &meta);
     resp_arg_s(out, "gen");
     resp_arg_s(out, s->generation);
-    conn_wait(c, &sink_ignore, NULL);
-    key.len = 0;
-    key_schema(&key, s);
-    resp_command(out, 3);
-    resp_arg_s(out, "SETNX");
-    resp_arg(out, key.data, key.len);
+    conn_wait(c, &sink_ignore, NULL)->is_joined = true;
+    add_args(out, 3, "SETNX", &schema);
     resp_arg(out, s->text.data, s->text.len);
-    conn_wait(c, &sink_ignore, NULL);
-    buf_clear(&key);
+    conn_wait(c, &sink_ignore, NULL)->is_joined = true;
+    resp_command(out, 1);
+    resp_arg_s(out, "EXEC");
+    conn_wait(c, &sink_ignore, NULL)->is_joined = true;
+    buf_clear(&meta);
+    buf_clear(&schema);
     send_batch(b, false);
 }
 
-static void on_batch_code(struct batch *b, int64_t code) {
+static void refuse_schema(struct batch *b) {
     char text[256];
-    const struct schema *s = b->commit->schema;
-    if (code == -1) {
+    snprintf(text, sizeof text,
+             "model %s is stored with another definition; call its sync()",
+             b->commit->schema->name);
+    fail_batch(b, WRITE_SCHEMA_CHANGED, "model.schema_changed", text);
+}
+
+static void *schema_string(struct waiter *w, const redisReadTask *t,
+                           const char *s, size_t len) {
+    struct batch *b = w->ctx;
+    b->is_adopted = t->type != REDIS_REPLY_ERROR &&
+                    schema_adopt(b->commit->schema, s, len);
+    return b;
+}
+
+// schema_done: with the builds of the stored definition the batch goes out again.
+static void schema_done(struct waiter *w) {
+    struct batch *b = w->ctx;
+    if (!b->is_adopted) {
+        refuse_schema(b);
+        return;
+    }
+    struct buf rows = {0};
+    buf_add(&rows, b->packed.data + b->head_len, b->packed.len - b->head_len);
+    b->packed.len = 0;
+    pack_head(b->commit, b);
+    buf_add(&b->packed, rows.data, rows.len);
+    buf_clear(&rows);
+    send_batch(b, false);
+}
+
+static void reply_failed(struct waiter *w, const char *code, const char *text);
+
+static const struct sink schema_sink = {schema_string,       sink_ignore_array,
+                                        sink_ignore_integer, sink_ignore_nil,
+                                        schema_done,         reply_failed};
+
+// ask_schema: the stored definition may be ours, with other builds of indexes.
+static void ask_schema(struct batch *b) {
+    struct commit *c = b->commit;
+    struct buf *out = conn_out(c->conn), key = {0};
+    key_schema(&key, c->schema);
+    resp_command(out, 2);
+    resp_arg_s(out, "GET");
+    resp_arg(out, key.data, key.len);
+    buf_clear(&key);
+    b->is_adopted = false;
+    conn_wait(c->conn, &schema_sink, b);
+}
+
+// A batch may have to go out again for its definition a few times, as others
+// install or sync theirs meanwhile.
+static const uint32_t attempts_max = 5;
+
+static void on_batch_code(struct batch *b, int64_t code) {
+    char text[200];
+    bool is_again = ++b->attempts <= attempts_max;
+    if (code == -1 && is_again) {
         install_schema(b);
+    } else if (code == -2 && is_again) {
+        ask_schema(b);
     } else if (code == -2) {
+        refuse_schema(b);
+    } else if (code == -1 || code == -4) {
         snprintf(text, sizeof text,
-                 "model %s is stored with another definition; call its sync()",
-                 s->name);
-        fail_batch(b, WRITE_SCHEMA_CHANGED, "model.schema_changed", text);
+                 "model %s: its rows are there, but not the keys that say how "
+                 "they are stored; verify { repair = true } mends that",
+                 b->commit->schema->name);
+        fail_batch(b, WRITE_FAILED, "model.damaged", text);
     } else {
         fail_batch(b, WRITE_FAILED, "redis.unknown_outcome",
                    "a later batch was applied before this one");
@@ -524,14 +579,27 @@ static void on_defer(struct defer *d) {
 }
 
 void commit_add(struct commit *c, struct write *w) {
+    // an id from a counter nobody else knows; increments may overtake each other
+    if (w->id_len == 0 || w->kind == WRITE_INCREMENT) {
+        enqueue(c, w);
+        return;
+    }
+    struct write *first = *(struct write **)tsearch(w, &c->rows, by_id);
+    if (first == w) {
+        w->is_registered = true;
+        enqueue(c, w);
+        return;
+    }
     w->next = NULL;
-    *c->last = w;
-    c->last = &w->next;
-    c->count++;
-    runtime_defer(c->rt, &c->defer);
+    if (first->followers) {
+        first->last_follower->next = w;
+    } else {
+        first->followers = w;
+    }
+    first->last_follower = w;
 }
 
-void commit_init(struct commit *c, struct runtime *rt, const struct schema *s,
+void commit_init(struct commit *c, struct runtime *rt, struct schema *s,
                  struct pool *const *client) {
     *c = (struct commit){
         .rt = rt, .schema = s, .conn = (*client)->shared, .client = client};
@@ -549,9 +617,14 @@ void commit_clear(struct commit *c) {
     while (c->first) {
         struct write *w = c->first;
         c->first = w->next;
-        free(w->old);
-        free(w->new);
-        free(w->id);
-        free(w);
+        while (w->followers) {
+            struct write *next = w->followers->next;
+            free_write(w->followers);
+            w->followers = next;
+        }
+        if (w->is_registered) {
+            tdelete(w, &c->rows, by_id);
+        }
+        free_write(w);
     }
 }

@@ -1,10 +1,12 @@
 // exec: runs a planned query: columns, order, ids, rows.
 #include "model/exec.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/key.h"
 
 enum { walk_chunk = 1024 };
 
@@ -23,16 +25,18 @@ void query_clear(struct query *q) {
 }
 
 struct exec *exec_new(struct conn *conn, const struct query *q,
-                      uint32_t *segments, char *error, size_t size) {
+                      struct columns_memory *memory, bool *is_building,
+                      char *error, size_t size) {
     struct plan p;
     if (plan_make(q, &p, error, size) < 0) {
+        *is_building = p.is_building;
         return NULL;
     }
     struct exec *e = xcalloc(1, sizeof *e);
     e->query = *q;
     e->plan = p;
     e->conn = conn;
-    e->segments = segments;
+    e->memory = memory;
     e->references = 1;
     e->to_skip = q->offset;
     e->left = q->limit;
@@ -76,7 +80,7 @@ void exec_forget(struct exec *e, exec_fn done, void *ctx) {
 }
 
 bool exec_is_busy(const struct exec *e) {
-    return e->references > 1;
+    return e->references - e->checks > 1;
 }
 
 static void begin(struct exec *e, exec_fn done, void *ctx) {
@@ -153,7 +157,7 @@ static void order_packed(struct exec *e) {
 static void on_columns(struct columns *c, const char *code, const char *error) {
     struct exec *e = c->ctx;
     if (!code) {
-        *e->segments = c->segments;
+        e->memory->segments = c->segments;
         if (e->plan.order == ORDER_PACKED) {
             order_packed(e);
         }
@@ -213,10 +217,16 @@ static void fetch_named(struct exec *e, const struct value *ids, uint32_t n) {
     fetch_rows(e->conn, e->query.schema, ids, n, on_named_rows, e);
 }
 
+static void end_stale(struct exec *e);
+
 static void on_holders(struct ids *ids, const char *code, const char *error) {
     struct exec *e = ids->ctx;
     if (code) {
         end(e, code, error);
+        return;
+    }
+    if (e->is_stale) {
+        end_stale(e);
         return;
     }
     uint32_t n = 0;
@@ -228,6 +238,56 @@ static void on_holders(struct ids *ids, const char *code, const char *error) {
     fetch_named(e, ids->values, n);
 }
 
+// -- the generation, where no columns are read that would show it
+
+static void *generation_string(struct waiter *w, const redisReadTask *t,
+                               const char *s, size_t len) {
+    struct exec *e = w->ctx;
+    const char *ours = e->query.schema->generation;
+    e->is_stale = t->type != REDIS_REPLY_ERROR &&
+                  (len != strlen(ours) || memcmp(s, ours, len) != 0);
+    return e;
+}
+
+static void generation_done(struct waiter *w) {
+    struct exec *e = w->ctx;
+    e->checks--;
+    exec_release(e);
+}
+
+static void generation_failed(struct waiter *w, const char *code,
+                              const char *text) {
+    (void)code, (void)text; // what was asked for next fails too
+    generation_done(w);
+}
+
+static const struct sink generation_sink = {
+    generation_string, sink_ignore_array, sink_ignore_integer,
+    sink_ignore_nil,   generation_done,   generation_failed};
+
+// check_generation asks for the stored generation: its answer comes before that
+// of what is asked next.
+static void check_generation(struct exec *e) {
+    struct buf *out = conn_out(e->conn), key = {0};
+    key_meta(&key, e->query.schema);
+    resp_command(out, 3);
+    resp_arg_s(out, "HGET");
+    resp_arg(out, key.data, key.len);
+    resp_arg_s(out, "gen");
+    buf_clear(&key);
+    e->references++;
+    e->checks++;
+    conn_wait(e->conn, &generation_sink, e);
+}
+
+static void end_stale(struct exec *e) {
+    char text[200];
+    snprintf(text, sizeof text,
+             "model %s is stored with another definition; call its sync()",
+             e->query.schema->name);
+    end(e, "model.schema_changed", text);
+}
+
 void exec_open(struct exec *e, exec_fn done, void *ctx) {
     begin(e, done, ctx);
     const struct condition *c = NULL;
@@ -237,13 +297,15 @@ void exec_open(struct exec *e, exec_fn done, void *ctx) {
         fetch_named(e, c->values, c->count);
         break;
     case PLAN_UNIQUE:
+        check_generation(e);
         ids_of_uniques(e->conn, e->query.schema,
                        &e->query.conditions[e->plan.driver], on_holders, e);
         break;
     case PLAN_COLUMNS:
-        e->columns = columns_read(e->conn, &e->query, &e->plan, *e->segments,
+        e->columns = columns_read(e->conn, &e->query, &e->plan, e->memory,
                                   on_columns, e);
         break;
+    case PLAN_WALK: check_generation(e); // fall through
     default: end(e, NULL, NULL); // nothing has to be read first
     }
 }
@@ -272,6 +334,10 @@ static void on_walked(struct walk *w, const char *code, const char *error) {
     struct exec *e = w->ctx;
     if (code) {
         end(e, code, error);
+        return;
+    }
+    if (e->is_stale) {
+        end_stale(e);
         return;
     }
     const uint32_t *list = (const uint32_t *)(const void *)w->found.data;

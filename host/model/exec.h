@@ -23,8 +23,10 @@ struct exec {
     struct query query; // owned: conditions and their values
     struct plan plan;
     struct conn *conn;
-    uint32_t *segments; // the model's memory of how many there are
+    struct columns_memory *memory; // the model's
     int references;
+    int checks;    // of the generation, under way
+    bool is_stale; // the stored definition is another one
     exec_fn done;
     void *ctx;
     struct columns *columns;
@@ -44,9 +46,11 @@ struct exec {
 };
 
 // exec_new takes over the query (its conditions and values); NULL with the
-// reason in error if it cannot be planned.
+// reason in error if it cannot be planned; is_building says
+// that an index is under construction.
 struct exec *exec_new(struct conn *conn, const struct query *q,
-                      uint32_t *segments, char *error, size_t size);
+                      struct columns_memory *memory, bool *is_building,
+                      char *error, size_t size);
 void exec_release(struct exec *e);
 
 // exec_forget: nobody waits for the operation under way any more; done is

@@ -9,11 +9,17 @@
 #include "model/key.h"
 
 // What the next value belongs to, where it is not a field.
-enum { NEXT_UNKNOWN = -1, NEXT_VERSION = -2, NEXT_ORDINAL = -3 };
+enum {
+    NEXT_UNKNOWN = -1,
+    NEXT_VERSION = -2,
+    NEXT_ORDINAL = -3,
+    NEXT_EXPIRY = -4,
+};
 
 static void begin_row(struct fetch *f) {
     f->bytes.len = 0;
     f->ordinal = ROW_NO_ORDINAL;
+    f->expires_ms = 0;
     f->field = NEXT_UNKNOWN;
     for (uint32_t i = 0; i < f->schema->count; i++) {
         f->values[i] = (struct value){NULL, 0};
@@ -24,7 +30,10 @@ static void begin_row(struct fetch *f) {
 // begins behind the last one found.
 static int find_name(const struct fetch *f, const char *name, size_t len) {
     if (len == 2 && name[0] == '_') {
-        return name[1] == 'v' ? NEXT_VERSION : NEXT_ORDINAL;
+        return name[1] == 'v'   ? NEXT_VERSION
+               : name[1] == 'n' ? NEXT_ORDINAL
+               : name[1] == 'e' ? NEXT_EXPIRY
+                                : NEXT_UNKNOWN;
     }
     const struct schema *s = f->schema;
     uint32_t from = f->field >= 0 ? (uint32_t)f->field + 1 : 0;
@@ -37,6 +46,14 @@ static int find_name(const struct fetch *f, const char *name, size_t len) {
     return schema_find(s, name, len);
 }
 
+static uint64_t read_digits(const char *s, size_t len) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        n = n * 10 + (uint64_t)(s[i] - '0');
+    }
+    return n;
+}
+
 static void keep_value(struct fetch *f, const char *s, size_t len) {
     if (f->field >= 0) {
         struct value *v = &f->values[f->field];
@@ -46,10 +63,9 @@ static void keep_value(struct fetch *f, const char *s, size_t len) {
     } else if (f->field == NEXT_VERSION && len == ROW_VERSION) {
         memcpy(f->version, s, ROW_VERSION);
     } else if (f->field == NEXT_ORDINAL) {
-        f->ordinal = 0;
-        for (size_t i = 0; i < len; i++) {
-            f->ordinal = f->ordinal * 10 + (uint32_t)(s[i] - '0');
-        }
+        f->ordinal = (uint32_t)read_digits(s, len);
+    } else if (f->field == NEXT_EXPIRY) {
+        f->expires_ms = read_digits(s, len);
     }
 }
 
@@ -114,9 +130,15 @@ static struct value id_of(const struct fetch *f, uint32_t i) {
 }
 
 // A row without an ordinal is no row: it was deleted, or is not ours.
+static bool is_row(const struct fetch *f) {
+    bool is_over = f->expires_ms && f->expires_ms <= f->now_ms &&
+                   !f->with_expired;
+    return f->ordinal != ROW_NO_ORDINAL && !is_over;
+}
+
 static void row_done(struct waiter *w) {
     struct fetch *f = w->ctx;
-    if (f->ordinal != ROW_NO_ORDINAL && !f->code[0]) {
+    if (is_row(f) && !f->code[0]) {
         uint32_t primary = (uint32_t)f->schema->primary;
         for (uint32_t i = 0; i < f->schema->count; i++) {
             if (f->values[i].p) {
@@ -127,6 +149,7 @@ static void row_done(struct waiter *w) {
         struct row *r = row_new(f->values, f->schema->count);
         memcpy(r->version, f->version, ROW_VERSION);
         r->ordinal = f->ordinal;
+        r->expires_ms = f->expires_ms;
         f->rows[w->wait] = r;
     }
     f->ordinal = ROW_NO_ORDINAL;
@@ -145,6 +168,29 @@ static void row_failed(struct waiter *w, const char *code, const char *text) {
 
 static const struct sink row_sink = {row_string, row_array, row_integer,
                                      row_nil,    row_done,  row_failed};
+
+// -- the server's clock, where rows expire
+
+static void *time_string(struct waiter *w, const redisReadTask *t,
+                         const char *s, size_t len) {
+    struct fetch *f = w->ctx;
+    if (t->type == REDIS_REPLY_ERROR) {
+        note_error(f, "redis.error", s, len);
+    } else if (t->parent && t->idx == 0) {
+        f->now_ms = read_digits(s, len) * 1000;
+    } else if (t->parent && t->idx == 1) {
+        f->now_ms += read_digits(s, len) / 1000;
+    }
+    return f;
+}
+
+static void time_failed(struct waiter *w, const char *code, const char *text) {
+    note_error(w->ctx, code, text, strlen(text)); // so will the rows
+}
+
+static const struct sink time_sink = {time_string,         sink_ignore_array,
+                                      sink_ignore_integer, sink_ignore_nil,
+                                      sink_ignore_done,    time_failed};
 
 void fetch_ignore(struct fetch *f, const char *code, const char *error) {
     (void)f, (void)code, (void)error;
@@ -172,6 +218,11 @@ struct fetch *fetch_rows(struct conn *c, const struct schema *s,
     f->ordinal = ROW_NO_ORDINAL;
     buf_reserve(&f->bytes, 1); // "" is a value: it needs an address
     bytes = 0;
+    if (s->has_ttl) {
+        resp_command(conn_out(c), 1);
+        resp_arg_s(conn_out(c), "TIME");
+        conn_wait(c, &time_sink, f);
+    }
     for (uint32_t i = 0; i < count; i++) {
         memcpy(f->ids + bytes, ids[i].p, ids[i].len);
         bytes += ids[i].len;

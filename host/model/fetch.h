@@ -13,6 +13,8 @@ struct fetch {
     uint32_t *id_ends; // where each ends
     uint32_t count;
     uint32_t pending;
+    uint64_t now_ms;   // by the server's clock, where rows expire
+    bool with_expired; // the caller may set it: those too
     // called once all replies are there. error is NULL, or what went wrong
     // (with its code). The rows are freed after it.
     void (*done)(struct fetch *f, const char *code, const char *error);
@@ -22,6 +24,7 @@ struct fetch {
     struct buf bytes;
     char version[ROW_VERSION];
     uint32_t ordinal;
+    uint64_t expires_ms;
     int field;             // whose value comes next; see fetch.c
     struct value values[]; // of the fields; p is an offset + 1 until the end
 };

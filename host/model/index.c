@@ -5,6 +5,7 @@
 #include "base/pack.h"
 #include "model/bits.h"
 #include "model/key.h"
+#include "model/value.h"
 
 double index_number(struct value v) {
     double d = 0;
@@ -12,12 +13,20 @@ double index_number(struct value v) {
     return d;
 }
 
+double index_order_number(const struct field *f, struct value v) {
+    int32_t days;
+    if (f->type != FIELD_DATE) {
+        return index_number(v);
+    }
+    return value_parse_date(v.p, v.len, &days) == 0 ? days : 0;
+}
+
 uint64_t index_packed(const struct field *f, struct value v) {
     if (!v.p) {
         return 0;
     }
     // as integers: the difference may be past what a double holds exactly
-    return (uint64_t)((int64_t)index_number(v) - (int64_t)f->min) + 1;
+    return (uint64_t)((int64_t)index_order_number(f, v) - f->base) + 1;
 }
 
 struct diff {
@@ -33,10 +42,25 @@ static void add_op(struct diff *d, enum index_op op, uint32_t items) {
     d->items += items + 1;
 }
 
-enum { KEY_COLUMN = 1, KEY_ZSET, KEY_UNIQUE, KEYS_PER_FIELD = 3 };
+enum { KEY_COLUMN, KEY_ZSET, KEY_UNIQUE, KEY_LEX, KEYS_PER_FIELD };
+
+int64_t index_place(uint32_t field, int kind) {
+    return (int64_t)field * KEYS_PER_FIELD + kind + 1;
+}
 
 static void add_key(struct diff *d, uint32_t field, int kind) {
-    pack_int(d->out, (int64_t)field * KEYS_PER_FIELD + kind);
+    pack_int(d->out, index_place(field, kind));
+}
+
+// A score as Redis reads it: numbers stand for themselves.
+static void pack_score(const struct field *f, struct value v, struct buf *out) {
+    char text[NUM_TEXT];
+    if (f->type == FIELD_DATE) {
+        size_t len = num_format(text, index_order_number(f, v));
+        pack_bytes(out, text, len);
+    } else {
+        pack_bytes(out, v.p, v.len);
+    }
 }
 
 // add_bit: the bitmap of a value, or of null.
@@ -79,8 +103,18 @@ static void add_zset(struct diff *d, uint32_t field, struct value v) {
     add_op(d, v.p ? OP_ZADD : OP_ZREM, v.p ? 2 : 1);
     add_key(d, field, KEY_ZSET);
     if (v.p) {
-        pack_bytes(d->out, v.p, v.len);
+        pack_score(&d->s->fields[field], v, d->out);
     }
+}
+
+static void add_lex(struct diff *d, enum index_op op, uint32_t field,
+                    struct value v) {
+    struct buf text = {0};
+    value_escape(&text, v.p, v.len);
+    add_op(d, op, 2);
+    add_key(d, field, KEY_LEX);
+    pack_bytes(d->out, text.data, text.len);
+    buf_clear(&text);
 }
 
 static void add_unique(struct diff *d, enum index_op op, uint32_t field,
@@ -90,23 +124,58 @@ static void add_unique(struct diff *d, enum index_op op, uint32_t field,
     pack_bytes(d->out, v.p, v.len);
 }
 
-// diff_bits: bitmaps and sets keep an entry for the value or for null.
-static void diff_bits(struct diff *d, uint32_t i, bool had_row, bool has_row,
-                      struct value old, struct value new) {
-    bool is_set = d->s->fields[i].index == INDEX_SET;
-    if (had_row) {
-        if (old.p && is_set) {
-            add_set(d, OP_SET_REMOVE, i, old);
-        } else {
-            add_bit(d, OP_BIT_CLEAR, i, old);
+// add_entry: the bitmap or the set of a value, or the bitmap of null.
+static void add_entry(struct diff *d, uint32_t i, struct value v, bool is_new) {
+    if (v.p && d->s->fields[i].index == INDEX_SET) {
+        add_set(d, is_new ? OP_SET_ADD : OP_SET_REMOVE, i, v);
+    } else {
+        add_bit(d, is_new ? OP_BIT_SET : OP_BIT_CLEAR, i, v);
+    }
+}
+
+// add_elements: an entry for each element of `list` that is not in `other`.
+static void add_elements(struct diff *d, uint32_t i, struct value list,
+                         struct value other, bool is_new) {
+    struct buf mine = {0};
+    struct value rest = list, part;
+    while (value_next_part(&rest, &part)) {
+        if (!value_has_part(other, part)) {
+            value_add_part(&mine, part.p, part.len);
         }
     }
+    value_sort_parts(&mine);
+    rest = (struct value){mine.data, mine.len};
+    while (value_next_part(&rest, &part)) {
+        add_entry(d, i, part, is_new);
+    }
+    buf_clear(&mine);
+}
+
+static void diff_list(struct diff *d, uint32_t i, bool had_row, bool has_row,
+                      struct value was, struct value is) {
+    static const struct value null = {NULL, 0};
+    if (had_row && !was.p && (!has_row || is.p)) {
+        add_entry(d, i, null, false);
+    }
+    add_elements(d, i, was, is, false);
+    add_elements(d, i, is, was, true);
+    if (has_row && !is.p && (!had_row || was.p)) {
+        add_entry(d, i, null, true);
+    }
+}
+
+// diff_bits: bitmaps and sets keep an entry for the value or for null.
+static void diff_bits(struct diff *d, uint32_t i, bool had_row, bool has_row,
+                      struct value was, struct value is) {
+    if (d->s->fields[i].element) {
+        diff_list(d, i, had_row, has_row, was, is);
+        return;
+    }
+    if (had_row) {
+        add_entry(d, i, was, false);
+    }
     if (has_row) {
-        if (new.p && is_set) {
-            add_set(d, OP_SET_ADD, i, new);
-        } else {
-            add_bit(d, OP_BIT_SET, i, new);
-        }
+        add_entry(d, i, is, true);
     }
 }
 
@@ -132,12 +201,58 @@ static void diff_field(struct diff *d, uint32_t i, const struct row *old,
     if (f->has_zset && (was.p || is.p)) {
         add_zset(d, i, is);
     }
+    if (f->has_lex && was.p) {
+        add_lex(d, OP_LEX_REMOVE, i, was);
+    }
+    if (f->has_lex && is.p) {
+        add_lex(d, OP_LEX_ADD, i, is);
+    }
     if (f->is_unique && was.p) {
         add_unique(d, OP_UNIQUE_CLEAR, i, was);
     }
     if (f->is_unique && is.p) {
         add_unique(d, OP_UNIQUE_SET, i, is);
     }
+}
+
+// compound_suffix appends what stands in the key for the row; false if it has
+// no entry, as one of the values is null.
+static bool compound_suffix(const struct compound *c, const struct row *r,
+                            struct buf *suffix) {
+    struct value values[SCHEMA_PARTS];
+    for (uint32_t i = 0; i < c->count; i++) {
+        values[i] = r ? row_get(r, c->fields[i]) : (struct value){NULL, 0};
+        if (!values[i].p) {
+            return false;
+        }
+    }
+    key_compound_suffix(suffix, values, c->count - 1);
+    return true;
+}
+
+static void diff_compound(struct diff *d, uint32_t i, const struct row *old,
+                          const struct row *new) {
+    const struct compound *c = &d->s->compounds[i];
+    uint32_t last = c->fields[c->count - 1];
+    int64_t key = (int64_t)d->s->count * KEYS_PER_FIELD + i + 1;
+    struct buf was = {0}, is = {0};
+    bool had = compound_suffix(c, old, &was), has = compound_suffix(c, new, &is);
+    bool is_same_key = had && has && was.len == is.len &&
+                       memcmp(was.data, is.data, is.len) == 0;
+    if (had && !is_same_key) {
+        add_op(d, OP_COMPOUND_REMOVE, 2);
+        pack_int(d->out, key);
+        pack_bytes(d->out, was.data, was.len);
+    }
+    if (has && !(is_same_key &&
+                 value_equals(row_get(old, last), row_get(new, last)))) {
+        add_op(d, OP_COMPOUND_ADD, 3);
+        pack_int(d->out, key);
+        pack_bytes(d->out, is.data, is.len);
+        pack_score(&d->s->fields[last], row_get(new, last), d->out);
+    }
+    buf_clear(&was);
+    buf_clear(&is);
 }
 
 // end_list turns an array without elements into 0, which costs less to unpack.
@@ -156,6 +271,27 @@ uint32_t index_diff(const struct schema *s, const struct row *old,
     size_t at = pack_array32(out);
     for (uint32_t i = 0; i < s->count; i++) {
         diff_field(&d, i, old, new);
+    }
+    for (uint32_t i = 0; i < s->compound_count; i++) {
+        diff_compound(&d, i, old, new);
+    }
+    end_list(out, at, d.items);
+    return d.count;
+}
+
+uint32_t index_build(const struct schema *s, const struct row *new, bool is_all,
+                     struct buf *out) {
+    struct diff d = {.s = s, .out = out};
+    size_t at = pack_array32(out);
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (is_all || s->fields[i].is_building) {
+            diff_field(&d, i, NULL, new);
+        }
+    }
+    for (uint32_t i = 0; i < s->compound_count; i++) {
+        if (is_all || s->compounds[i].is_building) {
+            diff_compound(&d, i, NULL, new);
+        }
     }
     end_list(out, at, d.items);
     return d.count;
@@ -193,7 +329,7 @@ static void pack_key(const struct schema *s, uint32_t field, bool has,
 }
 
 void index_keys(const struct schema *s, struct buf *out) {
-    pack_array(out, s->count * KEYS_PER_FIELD);
+    pack_array(out, s->count * KEYS_PER_FIELD + s->compound_count);
     for (uint32_t i = 0; i < s->count; i++) {
         const struct field *f = &s->fields[i];
         bool has_column = f->index == INDEX_BITMAP || f->index == INDEX_SET ||
@@ -201,5 +337,9 @@ void index_keys(const struct schema *s, struct buf *out) {
         pack_key(s, i, has_column, key_column_prefix, out);
         pack_key(s, i, f->has_zset, key_zset, out);
         pack_key(s, i, f->is_unique, key_unique, out);
+        pack_key(s, i, f->has_lex, key_lex, out);
+    }
+    for (uint32_t i = 0; i < s->compound_count; i++) {
+        pack_key(s, i, true, key_compound_prefix, out);
     }
 }

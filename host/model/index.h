@@ -20,18 +20,32 @@ enum index_op {
     OP_ZADD,        // key, score
     OP_ZREM,        // key
     OP_UNIQUE_SET,  // key, value
-    OP_UNIQUE_CLEAR // key, value
+    OP_UNIQUE_CLEAR, // key, value
+    OP_COMPOUND_ADD, // key, suffix, score
+    OP_COMPOUND_REMOVE, // key, suffix
+    OP_LEX_ADD,         // key, escaped value
+    OP_LEX_REMOVE       // key, escaped value
 };
 
 // index_keys packs (one array) the keys that commands name by their places:
-// field * 3 + 1 its column's prefix, + 2 its ordered index, + 3 its unique
-// index; empty where it has none.
+// field * 4 + 1 its column's prefix, + 2 its ordered index, + 3 its unique
+// index, + 4 that ordered by bytes; then one a compound index. Empty where it
+// has none.
 void index_keys(const struct schema *s, struct buf *out);
 
 // index_diff packs (one array, or 0 for none) the commands that lead from old
 // to new; NULL stands for no row. Returns how many.
 uint32_t index_diff(const struct schema *s, const struct row *old,
                     const struct row *new, struct buf *out);
+
+// index_build is index_diff from no row, of the indexes under construction
+// only (or, with is_all, of all of them).
+uint32_t index_build(const struct schema *s, const struct row *new, bool is_all,
+                     struct buf *out);
+
+// index_place returns the place of a field's key in the list: 0 its column, 1
+// its ordered index, 2 its unique index, 3 that ordered by bytes.
+int64_t index_place(uint32_t field, int kind);
 
 // index_uniques packs (one array, or 0 for none: key, value, key, value) the
 // unique values of new that old did not have; claimed gets the field of each.
@@ -40,8 +54,10 @@ uint32_t index_uniques(const struct schema *s, const struct row *old,
                        const struct row *new, struct buf *out,
                        uint8_t claimed[SCHEMA_FIELDS]);
 
-// index_number returns an encoded integer, number or time as a double.
+// index_number returns an encoded integer, number or time as a double;
+// index_order_number of a field also a date, as days since 1970.
 double index_number(struct value v);
+double index_order_number(const struct field *f, struct value v);
 
 // index_packed returns what a packed column stores for a value of the field:
 // value - min + 1, or 0 for null.

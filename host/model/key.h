@@ -19,10 +19,30 @@ void key_ids_prefix(struct buf *b, const struct schema *s);
 void key_column_prefix(struct buf *b, const struct schema *s, uint32_t field);
 void key_zset(struct buf *b, const struct schema *s, uint32_t field);
 void key_unique(struct buf *b, const struct schema *s, uint32_t field);
+void key_lex(struct buf *b, const struct schema *s, uint32_t field);
+void key_expires(struct buf *b, const struct schema *s);
 
-// key_match_all appends a SCAN pattern for every key of the model.
+// key_reserved_prefix: what the keys begin with that are no field's.
+void key_reserved_prefix(struct buf *b, const struct schema *s);
+
+// key_compound_prefix: what follows it is key_compound_suffix.
+void key_compound_prefix(struct buf *b, const struct schema *s, uint32_t i);
+
+// key_compound_suffix appends the values of all fields but the last, which are
+// `count` and present.
+void key_compound_suffix(struct buf *b, const struct value *values,
+                         uint32_t count);
+
+// key_match_rows and key_match_rest append SCAN patterns: for the rows, and for
+// every other key of the model. key_match_build: for the keys of one build of an
+// index (of a field, or a compound one), and perhaps of other builds of it.
 void key_match_rows(struct buf *b, const struct schema *s);
 void key_match_rest(struct buf *b, const struct schema *s);
+void key_match_build(struct buf *b, const struct schema *s, const char *name);
+
+// key_is_of_build says whether a key is one of that build.
+bool key_is_of_build(const struct schema *s, const char *name, uint32_t build,
+                     const char *key, size_t len);
 
 // What stands behind the segment's number.
 #define KEY_NULL "?"

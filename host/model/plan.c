@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "model/index.h"
+#include "model/value.h"
 
 static void add_step(struct plan *p, enum plan_read read, int condition,
                      uint32_t value) {
@@ -17,10 +18,9 @@ static void add_step(struct plan *p, enum plan_read read, int condition,
 static int refuse(const struct query *q, uint32_t field, char *error,
                   size_t size) {
     const struct field *f = &q->schema->fields[field];
-    bool is_numeric = f->type == FIELD_INTEGER || f->type == FIELD_NUMBER ||
-                      f->type == FIELD_TIME;
     snprintf(error, size, "model %s: field %s has no index; add index = true%s",
-             q->schema->name, f->name, is_numeric ? " (or sort = true)" : "");
+             q->schema->name, f->name,
+             schema_is_numeric(f) ? " (or sort = true)" : "");
     return -1;
 }
 
@@ -104,8 +104,30 @@ static void choose_order(const struct query *q, struct plan *p) {
     }
 }
 
+// find_building looks for an index under construction that the query needs.
+static int find_building(const struct query *q) {
+    if (q->order >= 0 && q->schema->fields[q->order].is_building) {
+        return q->order;
+    }
+    for (uint32_t i = 0; i < q->count; i++) {
+        if (q->schema->fields[q->conditions[i].field].is_building) {
+            return (int)q->conditions[i].field;
+        }
+    }
+    return -1;
+}
+
 int plan_make(const struct query *q, struct plan *p, char *error, size_t size) {
     *p = (struct plan){.way = PLAN_COLUMNS, .driver = -1};
+    int building = find_building(q);
+    if (building >= 0) {
+        snprintf(error, size,
+                 "model %s: the index of field %s is under construction "
+                 "(sync() builds it)",
+                 q->schema->name, q->schema->fields[building].name);
+        p->is_building = true;
+        return -1;
+    }
     if (q->order >= 0 && !can_be_ordered(&q->schema->fields[q->order])) {
         snprintf(error, size,
                  "model %s: field %s cannot be ordered by; add sort = true",
@@ -230,14 +252,7 @@ static int compare_values(struct value a, struct value b) {
     return r ? r : (a.len > b.len) - (a.len < b.len);
 }
 
-static bool holds(const struct condition *c, struct value v) {
-    if (c->op == COND_NULL || !v.p) {
-        return c->op == COND_NULL && !v.p;
-    }
-    if (c->op == COND_RANGE) {
-        double d = index_number(v);
-        return d >= c->low && d <= c->high;
-    }
+static bool is_among(const struct condition *c, struct value v) {
     uint32_t low = 0, high = c->count;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
@@ -254,10 +269,31 @@ static bool holds(const struct condition *c, struct value v) {
     return false;
 }
 
+static bool holds(const struct field *f, const struct condition *c,
+                  struct value v) {
+    if (c->op == COND_NULL || !v.p) {
+        return c->op == COND_NULL && !v.p;
+    }
+    if (c->op == COND_RANGE) {
+        double d = index_order_number(f, v);
+        return d >= c->low && d <= c->high;
+    }
+    if (!f->element) {
+        return is_among(c, v);
+    }
+    struct value part;
+    while (value_next_part(&v, &part)) {
+        if (is_among(c, part)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool query_matches(const struct query *q, const struct row *r) {
     for (uint32_t i = 0; i < q->count; i++) {
         const struct condition *c = &q->conditions[i];
-        if (!holds(c, row_get(r, c->field))) {
+        if (!holds(&q->schema->fields[c->field], c, row_get(r, c->field))) {
             return false;
         }
     }
@@ -273,7 +309,9 @@ int query_compare(const struct query *q, const struct row *a,
         if (!x.p || !y.p) {
             r = (x.p == NULL) - (y.p == NULL); // null comes last either way
         } else {
-            double dx = index_number(x), dy = index_number(y);
+            const struct field *f = &q->schema->fields[q->order];
+            double dx = index_order_number(f, x);
+            double dy = index_order_number(f, y);
             r = (dx > dy) - (dx < dy);
             r = q->is_descending ? -r : r;
         }

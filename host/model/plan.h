@@ -69,10 +69,11 @@ struct plan {
     int driver;              // the condition that gives keys
     struct plan_step *steps; // of each segment (READ_ZSET: once)
     uint32_t step_count;
+    bool is_building; // an index that is needed is under construction
 };
 
 // plan_make fills plan; -1 with the reason in error if a condition or the
-// order has no index. plan_clear frees the steps.
+// order has no index, or one under construction. plan_clear frees the steps.
 int plan_make(const struct query *q, struct plan *p, char *error, size_t size);
 void plan_clear(struct plan *p);
 

@@ -1,12 +1,15 @@
 -- main: what the command line's arguments mean.
 local usage = [=[
 usage: neap [options] [script.lua [args...]]
+       neap model list|sync|verify|drop|stats FILE.lua [MODEL...]
 
   script.lua     runs it; "-" reads it from standard input
   -e CODE        runs CODE (may be repeated, and come before a script)
   -l NAME        requires the module NAME
   -v             prints the version
   -h, --help     prints this
+  model ...      looks after the models that FILE.lua defines; as the first
+                 argument only (neap model --help; ./model runs a file)
 
 The script's arguments are in `arg` and `...`. NEAP_REDIS_URL says which Redis
 neap.redis() uses; without it a private redis-server keeps its data in .neap/
@@ -71,6 +74,7 @@ local function run_script(argv, place)
 end
 
 return function(argv)
+  if argv[1] == "model" then return require "neap.model_cli"(argv, run_script) end
   local steps, place = parse(argv)
   if not steps then return fail(place) end
   if not place and #steps == 0 then

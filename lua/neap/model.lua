@@ -12,226 +12,217 @@ local core = require "neap.core.model"
 local task = require "neap.core.task"
 local redis = require "neap.redis"
 local query = require "neap.query"
+local fields_of = require "neap.model_field"
 local model_error = require "neap.model_error"
 local errors = require "neap.core.error"
 local json = require "neap.core.json"
+local writing = require "neap.model_write"
+local relation = require "neap.model_relation"
+local ttl = require "neap.model_ttl"
+local upkeep = require "neap.model_sync"
+local verify = require "neap.model_verify"
+local stats = require "neap.model_stats"
+local Row = require "neap.model_row"
 local null, array = json.null, json.array
 local now = require("neap.core.util").now
 local FAIL = task.FAIL
-local check, fail, invalid = model_error.check, model_error.fail, model_error.invalid
+local check, fail = model_error.check, model_error.fail
 local read = model_error.read
-local M = { field = {}, defined = {} }
-
--- fields --------------------------------------------------------------------
-
-local known = {
-  required = "boolean", default = true, min = "number", max = "number", match = "string",
-  index = "boolean", sort = "boolean", unique = "boolean", primary_key = "boolean",
-  auto = "boolean",
-}
-
--- wrong_option says what is wrong with one option of a field, or nil.
-local function wrong_option(kind, name, value)
-  if type(name) == "number" and kind == "enum" then
-    if type(value) ~= "string" or value == "" or value:find("%z") then
-      return "the values of an enum are strings, not empty and without NUL"
-    end
-  elseif not known[name] then
-    return ("unknown option '%s'"):format(tostring(name))
-  elseif known[name] ~= true and type(value) ~= known[name] then
-    return ("%s must be a %s, got a %s"):format(name, known[name], type(value))
-  elseif name == "match" then
-    if kind ~= "string" then return "match is for strings" end
-    if not pcall(string.find, "", value) then return "match is no Lua pattern: " .. value end
-  elseif name == "default" and type(value) == "table" then
-    return "a default that is a table would be shared; give a function that returns one"
-  end
-end
-
--- new_field notes what is wrong for define, which knows the names.
-local function new_field(kind, options)
-  local f = { type = kind }
-  if options ~= nil and type(options) ~= "table" then
-    f.wrong = ("a table of options is expected, got a %s"):format(type(options))
-    return f
-  end
-  for name, value in pairs(options or {}) do
-    f.wrong = f.wrong or wrong_option(kind, name, value)
-    if type(name) == "string" then f[name] = value end
-  end
-  if kind == "enum" and not f.wrong then
-    f.values = { unpack(options or {}) }
-    table.sort(f.values)
-  end
-  return f
-end
-
---- field.string { ... }, field.integer, field.number, field.boolean,
--- field.enum { "a", "b", ... }, field.time (seconds since 1970), field.uuid,
--- field.json: a field's type and options: required, default (a value, or a
--- function called at create), min and max (of a number, or of a string's
--- length in characters), match (a Lua pattern for the whole string), index,
--- sort, unique, primary_key, auto (an integer primary key from a counter).
-for _, kind in ipairs { "string", "integer", "number", "boolean", "enum",
-  "time", "uuid", "json" } do
-  M.field[kind] = function(options) return new_field(kind, options) end
-end
+local shadows, write = writing.shadows, writing.write
+local M = { field = fields_of.field, defined = {} }
 
 --- model.between(low, high): a range for where, both ends included; nil leaves
 -- an end open.
 M.between = query.between
 
--- rows ----------------------------------------------------------------------
-
-local Row = {}        -- the methods of every row
-local Model = {}      -- the methods of every model
+local Model = {} -- the methods of every model
 Model.__index = Model
-local shadows = setmetatable({}, { __mode = "k" }) -- row -> as it was loaded
-local model_of = setmetatable({}, { __mode = "k" }) -- row class -> model
-
-local function model_of_row(row, name)
-  local model = model_of[getmetatable(row)]
-  if not model then error(("bad self for '%s' (a model's row expected)"):format(name), 3) end
-  return model
-end
-
-local function shadow_of(model, row, name)
-  local shadow = shadows[row]
-  if not shadow then
-    fail("model.gone", "model %s: %s of a row that is not stored", model.name, name)
-  end
-  return shadow
-end
-
-local function check_matches(model, row)
-  for name, pattern in pairs(model.patterns) do
-    local value = row[name]
-    if type(value) == "string" and not value:find(pattern) then
-      invalid(model, name, ("it does not match %s, got '%s'"):format(pattern, value:sub(1, 40)))
-    end
-  end
-end
-
---- row:save(): stores the fields that changed since the row was loaded; what
--- others changed meanwhile is kept (and shown in the row). Returns the row.
-function Row:save()
-  local model = model_of_row(self, "save")
-  local old = shadow_of(model, self, "save")
-  check_matches(model, self)
-  for name, value in pairs(self) do
-    if value == null then rawset(self, name, nil) end
-  end
-  local shadow, _, is_merged = check(core.save(model.core, self, old))
-  if shadow then
-    shadows[self] = shadow
-    if is_merged then core.fill(model.core, self, shadow) end
-  end
-  return self
-end
-
---- row:delete(): removes the row and its index entries.
-function Row:delete()
-  local model = model_of_row(self, "delete")
-  check(core.delete(model.core, shadow_of(model, self, "delete")))
-  shadows[self] = nil
-end
-
---- row:reload(): the fields as they are stored now; raises model.gone.
-function Row:reload()
-  local model = model_of_row(self, "reload")
-  local fresh = model:load(self[model.primary])
-  if not fresh then
-    fail("model.gone", "model %s: %s does not exist any more", model.name,
-      tostring(self[model.primary]))
-  end
-  shadows[self], shadows[fresh] = shadows[fresh], nil
-  core.fill(model.core, self, shadows[self])
-  return self
-end
-
---- row:to_table(): a plain copy of the fields.
-function Row:to_table()
-  local copy = {}
-  for k, v in pairs(self) do copy[k] = v end
-  return copy
-end
 
 -- creating ------------------------------------------------------------------
 
--- prepare copies the attributes, with defaults where they are nil.
-local function prepare(model, attributes)
-  if not model.core then error("a model expected: a colon calls its methods, User:create {}", 3) end
-  if type(attributes) ~= "table" then
-    error(("model %s: a table of attributes expected, got %s"):format(model.name,
-      type(attributes)), 3)
-  end
-  local row = {}
-  for k, v in pairs(attributes) do
-    if v ~= null then row[k] = v end
-  end
-  for name, default in pairs(model.defaults) do
-    if attributes[name] == nil then
-      if type(default) == "function" then
-        row[name] = default()
-      else
-        row[name] = default
-      end
-    end
-  end
-  if next(model.patterns) then check_matches(model, row) end
+-- become makes an object of a table whose row was stored.
+local function become(model, row, shadow, id)
+  if not model.parts then row[model.primary] = id end
+  shadows[row] = shadow
+  return setmetatable(row, model.class)
+end
+
+--- Model:create({ ... }, { ttl = seconds }): stores a new row and returns it. Raises
+-- model.invalid (fields: what is wrong, by name), model.exists, model.unique.
+function Model:create(attributes, options)
+  local row, wrong = writing.prepare(self, attributes, 2)
+  local shadow, id = write(self, core.create, self.core, row, wrong, writing.life(self, options))
+  become(self, row, shadow, id)
+  writing.run_hook(self, "after_create", row)
   return row
 end
 
---- Model:create { ... }: stores a new row and returns it. Raises model.invalid
--- (fields: what is wrong, by name), model.exists, model.unique.
-function Model:create(attributes)
-  local row = prepare(self, attributes)
-  local shadow, id = core.create(self.core, row)
-  if shadow == FAIL then error(id, 0) end
-  row[self.primary] = id
-  shadows[row] = shadow
-  return setmetatable(row, self.class)
+-- report raises one error for all rows of a batch that were refused.
+local function report(count, failures, stored)
+  local n, first = 0, nil
+  for i = 1, count do
+    if failures[i] then
+      n, first = n + 1, first or failures[i]
+    end
+  end
+  error(errors.new { code = first.code, message = ("%d of %d rows were refused; the first: %s")
+    :format(n, count, first.message), errors = failures, rows = stored or array {} }, 0)
 end
 
---- Model:create_many { {...}, ... }: as create, in batches. Nothing is sent if
--- a row is invalid. When Redis refuses some, the others are stored, and an
--- error is raised: err.errors by place, err.rows those that were stored.
-function Model:create_many(list)
-  if type(list) ~= "table" then error("bad argument #1 to 'create_many' (list expected)", 2) end
-  local rows = {}
-  for i = 1, #list do rows[i] = prepare(self, list[i]) end
-  if #rows == 0 then return array {} end
-  local stored, failures = check(core.create_many(self.core, rows))
-  if failures then
-    local n, first = 0, nil
-    for i = 1, #rows do
-      if failures[i] then
-        n, first = n + 1, first or failures[i]
+local function check_list(list, name)
+  if type(list) ~= "table" then
+    error(("bad argument #1 to '%s' (list expected)"):format(name), 3)
+  end
+end
+
+-- retry_expired stores once more those that only an expired row stood in the way of.
+local function retry_expired(model, rows, life, stored, failures)
+  for i = 1, #rows do
+    if failures and failures[i] and failures[i].expired then
+      local ok, shadow, id = pcall(write, model, core.create, model.core, rows[i], nil, life)
+      if ok then
+        stored[i], failures[i] = become(model, rows[i], shadow, id), nil
+      else
+        failures[i] = shadow
       end
     end
-    error(errors.new { code = first.code, message = ("%d of %d rows were refused; the first: %s")
-      :format(n, #rows, first.message), errors = failures, rows = stored }, 0)
   end
-  return stored
+  return failures and next(failures) and failures
+end
+
+--- Model:create_many({ {...}, ... }, { ttl = seconds }): as create, in batches. Nothing
+-- is sent if a row is invalid. When Redis refuses some, the others are stored, and an
+-- error is raised: err.errors by place, err.rows those that were stored.
+function Model:create_many(list, options)
+  check_list(list, "create_many")
+  local rows, wrongs, life = {}, {}, writing.life(self, options)
+  for i = 1, #list do rows[i], wrongs[i] = writing.prepare(self, list[i], 2) end
+  if #rows == 0 then return array {} end
+  local stored, failures = check(core.create_many(self.core, rows, wrongs, life))
+  if stored then failures = retry_expired(self, rows, life, stored, failures) end
+  for i = 1, stored and #rows or 0 do
+    if stored[i] then writing.run_hook(self, "after_create", stored[i]) end
+  end
+  if failures then report(#rows, failures, stored) end
+  return array(stored)
+end
+
+--- Model:save_many(rows): saves each, in batches. Nothing is sent if a row is invalid;
+-- those that Redis refuses are reported in one error, err.errors by place.
+function Model:save_many(rows)
+  check_list(rows, "save_many")
+  local olds, wrongs = {}, {}
+  for i = 1, #rows do
+    local row = rows[i]
+    if writing.model_of[getmetatable(row)] ~= self or not shadows[row] then
+      fail("model.gone", "model %s: save_many: element %d is no stored row of it", self.name, i)
+    end
+    olds[i] = shadows[row]
+    wrongs[i] = writing.before_save(self, row, olds[i])
+  end
+  if #rows == 0 then return rows end
+  local stored, failures = check(core.save_many(self.core, rows, wrongs, olds))
+  for i = 1, stored and #rows or 0 do
+    local failure = failures and failures[i]
+    if failure and failure.expired then
+      local ok, e = pcall(rows[i].save, rows[i])
+      failures[i] = not ok and e or nil
+    elseif failure and failure.code == "model.conflict" then
+      failure.row = rows[i]
+    elseif not failure then
+      if stored[i] then core.refill(self.core, rows[i], olds[i], stored[i]) end
+      writing.after_save(self, rows[i], stored[i])
+    end
+  end
+  if failures and next(failures) then report(#rows, failures, rows) end
+  return rows
+end
+
+-- set_attributes is the part of upsert that changes a row that exists.
+local function set_attributes(row, attributes)
+  for name, value in pairs(attributes) do
+    if value == null then value = nil end
+    row[name] = value
+  end
+  return row:save()
+end
+
+-- upsert_in_steps: where Lua has a say in what is stored, it has to see the row.
+local function upsert_in_steps(model, attributes)
+  local id = attributes[model.primary]
+  if model.parts then id = writing.key_text(model, attributes) end
+  for _ = 1, 10 do
+    local row = model:load(id)
+    local ok, v = pcall(row and set_attributes or model.create, row or model, attributes)
+    if ok then return v end
+    if not errors.is_error(v, row and "model.gone" or "model.exists") then error(v, 0) end
+  end
+  fail("model.conflict", "model %s: %s comes and goes", model.name, tostring(id))
+end
+
+--- Model:upsert { ... }: creates the row, or, if there is one with its primary key, sets
+-- the fields that are given. Returns the row.
+function Model:upsert(attributes)
+  if next(self.hooks) or self.compute or self.check then
+    return upsert_in_steps(self, attributes)
+  end
+  local row, wrong = writing.prepare(self, attributes, 2)
+  local shadow, id, is_merged = write(self, core.create, self.core, row, wrong,
+    writing.life(self), attributes)
+  become(self, row, shadow, id)
+  if is_merged then core.fill(self.core, row, shadow) end
+  return row
+end
+
+-- increment_stored adds to the row with that key, of the life that old has (or any);
+-- returns its shadow.
+function Model:increment_stored(key, old, deltas)
+  for name in pairs(deltas) do
+    local f = self.fields[name]
+    if f and (f.immutable or f.computed or f.validate or f.one_of) then
+      fail("model.invalid", "model %s: %s cannot be incremented, as it is %s", self.name, name,
+        f.immutable and "immutable" or f.computed and "computed" or "checked in Lua")
+    end
+  end
+  if next(deltas) == nil then error("bad argument to 'increment' (nothing to add)", 3) end
+  return (write(self, core.increment, self.core, key, old, deltas))
+end
+
+--- Model:increment(id, { field = by, ... }): adds to numbers of a row, atomically; a null
+-- counts as 0. Returns the row as it is then. Raises model.invalid if a field would pass its
+-- limits (then none is changed), model.gone.
+function Model:increment(id, deltas)
+  if type(deltas) ~= "table" then
+    error("bad argument #2 to 'increment' ({ field = by } expected)", 2)
+  end
+  local key = core.row_id(self.core, id)
+  if not key then
+    fail("model.gone", "model %s: %s does not exist", self.name, tostring(id))
+  end
+  return core.row(self.core, self:increment_stored(key, nil, deltas))
 end
 
 -- loading -------------------------------------------------------------------
 
---- Model:load(id): the row, or nil.
+--- Model:load(id): the row, or nil. A composite key is given as its parts, { x = 1, y = 2 },
+-- or as the text that row:primary_key() gives.
 function Model:load(id)
-  if not self.core then error("a model expected: a colon calls its methods, User:load(id)", 2) end
+  if type(self) ~= "table" or not self.core then
+    error("a model expected: a colon calls its methods, User:load(id)", 2)
+  end
   return (read(core.load, self.core, id))
 end
 
 --- Model:load_many { id, ... }: the rows by place, false where there is none.
 function Model:load_many(ids)
-  if type(ids) ~= "table" then error("bad argument #1 to 'load_many' (list expected)", 2) end
+  check_list(ids, "load_many")
   if #ids == 0 then return array {} end
   return (read(core.load_many, self.core, ids))
 end
 
 --- Model:exists(id): whether there is such a row.
 function Model:exists(id)
+  if self.ttl then return self:load(id) ~= nil end
   local key = core.row_key(self.core, id)
   return key ~= nil and self.redis:call("EXISTS", key) == 1
 end
@@ -250,130 +241,65 @@ function Model:rows()
   return query.new(self)
 end
 
+-- relations -----------------------------------------------------------------
+
+--- Model:has_many(name, other, field): gives rows a method of that name: the query for
+-- the rows of another model whose reference, an indexed field, is to this one.
+function Model:has_many(name, other, field)
+  local f = type(other) == "table" and other.refs and other.refs[field]
+  if not f or relation.target(other, f) ~= self then
+    fail("model.definition", "model %s: has_many(%s): '%s' is no reference to it", self.name,
+      tostring(name), tostring(field))
+  end
+  if not f.index then
+    fail("model.definition", "model %s: has_many(%s): %s of %s needs index = true", self.name,
+      tostring(name), field, other.name)
+  end
+  self.methods[name] = function(row) return other:where(field, writing.key_of(row)) end
+end
+
 -- storage -------------------------------------------------------------------
 
-local function lines(text)
-  local set, list = {}, {}
-  for line in text:gmatch("[^\n]+") do
-    set[line] = true
-    list[#list + 1] = line
-  end
-  return set, list
-end
-
--- structure leaves only what the stored structures depend on. What is ordered
--- counts on its required fields: the rows have to have them.
-local function structure(text, other)
-  local list, theirs = {}, other and lines(other) or {}
-  for line in text:gmatch("[^\n]+") do
-    local plain = line:gsub(" required", "")
-    if not (line:match(" zset") and theirs[plain]) then line = plain end
-    if line:match(" primary") or line:match(" unique") or line:match(" bitmap")
-      or line:match(" set") or line:match(" packed") or line:match(" zset") then
-      list[#list + 1] = line
-    end
-  end
-  return table.concat(list, "\n")
-end
-
---- Model:sync(): stores the definition where it is missing; where another one
--- is stored, replaces it if no index depends on the difference or if there are
--- no rows; else raises model.schema_changed. Returns "created", "updated" or
--- "unchanged". The first write does the first of these by itself.
-function Model:sync()
-  local keys = core.keys(self.core)
-  local text, generation = core.schema(self.core)
-  local stored = self.redis:call("GET", keys.schema)
-  local known_generation = self.redis:call("HGET", keys.meta, "gen")
-  if known_generation == generation and stored == text then return "unchanged" end
-  local is_other = known_generation and stored and structure(stored) ~= structure(text, stored)
-  if is_other and self:has_stored_rows() then
-    local have = lines(structure(stored))
-    local _, want = lines(structure(text, stored))
-    local culprit = "a field of it was taken out"
-    for _, line in ipairs(want) do
-      if not have[line] then culprit = "it now has '" .. line .. "'" break end
-    end
-    fail("model.schema_changed", "model %s: its rows are stored under another definition: %s. "
-      .. "Take the change back, or drop() the model and store its rows again", self.name, culprit)
-  end
-  if is_other then self:drop() end -- what is left of the columns may be of another kind
-  self.redis:multi(function(tx)
-    tx:call("SET", keys.schema, text)
-    tx:call("HSET", keys.meta, "gen", generation)
-  end)
-  return known_generation and "updated" or "created"
+--- Model:sync { progress = fn }: makes the stored definition this one, and builds, builds
+-- anew or drops the indexes that differ, while others read and write. Returns "created",
+-- "updated" or "unchanged", and the list of the indexes that were built. progress(done,
+-- total, index) is called meanwhile. If it is interrupted, the next call goes on from there.
+-- Raises model.schema_changed if the rows cannot be kept.
+function Model:sync(options)
+  return upkeep.sync(self, options)
 end
 
 --- Model:has_stored_rows(): whether any row is stored, under whatever definition.
 function Model:has_stored_rows()
-  return self.redis:scan({ match = core.keys(self.core).rows, count = 1000 })() ~= nil
+  return upkeep.has_rows(self)
 end
 
---- Model:drop(): deletes all rows and indexes, and the stored definition.
-function Model:drop()
-  local keys = core.keys(self.core)
-  for _, pattern in ipairs { keys.rest, keys.rows } do
-    local batch = {}
-    local function flush()
-      if #batch > 0 then self.redis:call("UNLINK", batch) end
-      batch = {}
-    end
-    for key in self.redis:scan { match = pattern, count = 1000 } do
-      batch[#batch + 1] = key
-      if #batch == 500 then flush() end
-    end
-    flush()
-  end
+--- Model:drop { progress = fn }: deletes all rows and indexes, and the stored definition.
+function Model:drop(options)
+  upkeep.drop(self, options)
+end
+
+--- Model:verify { repair = true, progress = fn }: compares every index with every row, in
+-- slices, while others read and write. Returns counts: rows, ghosts (index entries that
+-- no row stands for), missing (rows that an index lacks), uniques (values that two rows
+-- have), lost (places that no row holds), repaired; problems describes the first 20.
+function Model:verify(options)
+  return verify.run(self, options)
+end
+
+--- Model:stats { progress = fn }: rows, segments, memory: a list of { name, bytes, keys }
+-- for each kind of key, the bytes estimated.
+function Model:stats(options)
+  return stats.read(self, options)
+end
+
+--- Model:sweep(): removes the rows whose time is over now, rather than within a second.
+-- Returns how many there were.
+function Model:sweep()
+  return ttl.sweep(self)
 end
 
 -- defining ------------------------------------------------------------------
-
-local function sorted_fields(name, fields)
-  local list = {}
-  for field_name, f in pairs(fields) do
-    if type(field_name) ~= "string" or type(f) ~= "table" or not f.type then
-      fail("model.definition", "model %s: field %s is not made by neap.field", name,
-        tostring(field_name))
-    end
-    if field_name:find("%z") then
-      fail("model.definition", "model %s: field %s: a name is [a-z][a-z0-9_]*", name, field_name)
-    end
-    if f.wrong then
-      fail("model.definition", "model %s: field %s: %s", name, field_name, f.wrong)
-    end
-    if Row[field_name] then
-      fail("model.definition", "model %s: field %s has the name of a method", name, field_name)
-    end
-    local copy = { name = field_name }
-    for k, v in pairs(f) do copy[k] = v end
-    list[#list + 1] = copy
-  end
-  table.sort(list, function(a, b) return a.name < b.name end)
-  return list
-end
-
-local function find_primary(name, list)
-  local primary
-  for _, f in ipairs(list) do
-    if f.primary_key then
-      if primary then
-        fail("model.definition", "model %s: both %s and %s are primary keys", name, primary.name,
-          f.name)
-      end
-      primary = f
-    elseif f.auto then
-      fail("model.definition", "model %s: field %s: auto is for a primary key", name, f.name)
-    end
-  end
-  if not primary then
-    fail("model.definition", "model %s: one field needs primary_key = true", name)
-  end
-  if primary.auto and primary.type ~= "integer" then
-    fail("model.definition", "model %s: field %s: auto is for integers", name, primary.name)
-  end
-  return primary
-end
 
 local function new_class(name, fields)
   local methods = setmetatable({}, {
@@ -399,43 +325,74 @@ local function new_class(name, fields)
   return class, methods
 end
 
--- anchored makes a pattern one for the whole string, as it may be already.
-local function anchored(pattern)
-  if pattern:sub(1, 1) ~= "^" then pattern = "^" .. pattern end
-  local escapes = pattern:match("(%%*)%$$")
-  if not escapes or #escapes % 2 == 1 then pattern = pattern .. "$" end
-  return pattern
-end
+local known_options = { redis = true, primary_key = true, indexes = true, ttl = true,
+  optimistic = true, hooks = true }
+local hooks = { before_create = true, after_create = true, before_save = true,
+  after_save = true, before_delete = true, after_delete = true }
 
---- model.define(name, fields, options): a model. options.redis is the client
--- to use (neap.redis() by default).
-function M.define(name, fields, options)
-  if type(name) ~= "string" then error("bad argument #1 to 'define' (a name expected)", 2) end
-  if type(fields) ~= "table" then error("bad argument #2 to 'define' (fields expected)", 2) end
-  if name:find("%z") then
-    fail("model.definition", "model '%s': a name is [a-z][a-z0-9_]*", name)
-  end
-  options = options or {}
+local function check_options(name, options)
   for key in pairs(options) do
-    if key ~= "redis" then
+    if not known_options[key] then
       fail("model.definition", "model %s: unknown option '%s'", name, tostring(key))
     end
   end
-  local list = sorted_fields(name, fields)
-  local primary = find_primary(name, list)
-  local model = setmetatable({ name = name, fields = {}, defaults = {}, patterns = {},
-    primary = primary.name, redis = options.redis or redis.open() }, Model)
+  local life = options.ttl
+  if life ~= nil and life ~= true and not (type(life) == "number" and life > 0 and life < 1e10) then
+    fail("model.definition", "model %s: ttl: seconds above 0, or true, expected", name)
+  end
+  if options.hooks ~= nil and type(options.hooks) ~= "table" then
+    fail("model.definition", "model %s: hooks: a table expected", name)
+  end
+  for key, fn in pairs(options.hooks or {}) do
+    if not hooks[key] then
+      fail("model.definition", "model %s: unknown hook '%s'", name, tostring(key))
+    elseif type(fn) ~= "function" then
+      fail("model.definition", "model %s: hook %s: a function expected", name, key)
+    end
+  end
+end
+
+-- add_fields fills in what the model's methods need to know of its fields.
+local function add_fields(model, list)
+  model.defaults = fields_of.defaults(list)
+  model.check = fields_of.checker(list)
+  model.compute = fields_of.computer(list)
   for _, f in ipairs(list) do
     model.fields[f.name] = f
-    model.defaults[f.name] = f.default
-    model.patterns[f.name] = f.match and anchored(f.match)
+    if f.ref then model.refs[f.name] = f end
+    if fields_of.is_computed(f) then model.computed[f.name] = true end
   end
-  if primary.type == "uuid" and primary.default == nil then
+end
+
+--- model.define(name, fields, options): a model. Options: primary_key = { "x", "y" } (a
+-- composite one), indexes = { { "country_code", "age" } } (compound ones), ttl (seconds that
+-- rows live, or true: each row may have its own), optimistic (a stale save raises
+-- model.conflict), hooks (before_ and after_ create, save and delete: functions of the row),
+-- redis (the client, neap.redis() by default).
+function M.define(name, fields, options)
+  if type(name) ~= "string" then error("bad argument #1 to 'define' (a name expected)", 2) end
+  if type(fields) ~= "table" then error("bad argument #2 to 'define' (fields expected)", 2) end
+  options = options or {}
+  if type(options) ~= "table" then
+    error("bad argument #3 to 'define' (a table of options expected)", 2)
+  end
+  if name:find("%z") then
+    fail("model.definition", "model '%s': a name is [a-z][a-z0-9_]*", name)
+  end
+  check_options(name, options)
+  local list, primary = fields_of.check_definition(name, fields, options, Row)
+  local model = setmetatable({ name = name, fields = {}, refs = {}, computed = {}, referrers = {},
+    hooks = options.hooks or {}, ttl = options.ttl, parts = list.composite,
+    primary = primary and primary.name, redis = options.redis or redis.open() }, Model)
+  add_fields(model, list)
+  if primary and primary.type == "uuid" and primary.default == nil then
     model.defaults[primary.name] = core.uuid
   end
   model.class, model.methods = new_class(name, model.fields)
-  model_of[model.class] = model
-  model.core = core.define(name, list, model.redis, model.class, shadows)
+  writing.model_of[model.class] = model
+  model.core = core.define(name, list, model.redis, model.class, shadows, options)
+  relation.enter(model)
+  if model.ttl then ttl.start(model) end
   M.defined[name] = model
   return model
 end
@@ -444,5 +401,9 @@ end
 M.uuid = core.uuid
 --- model.now(): seconds since 1970, for defaults; the same as neap.now.
 M.now = now
+--- model.iso(seconds): a time as ISO 8601 text, in UTC; nil outside the years 1 to 9999.
+M.iso = core.format_time
+--- model.seconds(text): ISO 8601 text as seconds since 1970; nil if it is none.
+M.seconds = core.parse_time
 
 return M

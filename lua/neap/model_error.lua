@@ -33,4 +33,7 @@ function M.invalid(model, name, wrong)
     fields = { [name] = wrong } }, 0)
 end
 
+--- is(e, code): whether e is an error of that code.
+M.is = errors.is_error
+
 return M

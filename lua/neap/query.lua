@@ -2,7 +2,10 @@
 -- is read before the rows, or their number, are asked for.
 local core = require "neap.core.model"
 local model_error = require "neap.model_error"
+local sync = require "neap.model_sync"
+local writing = require "neap.model_write"
 local json = require "neap.core.json"
+local FAIL = require("neap.core.task").FAIL
 local null, array = json.null, json.array
 local check, fail, invalid = model_error.check, model_error.fail, model_error.invalid
 local read = model_error.read
@@ -35,6 +38,7 @@ local function condition(model, name, value)
     invalid(model, name, "its value in where is nil (neap.null finds rows without one)")
   end
   local kind = type(value) == "table" and getmetatable(value)
+  value = writing.key_of(value) -- of a row that a reference refers to
   if value == null then return { name, "null" } end
   if kind == Between then return { name, "range", value.low, value.high } end
   if type(value) ~= "table" then return { name, "in", { value } } end
@@ -121,14 +125,25 @@ local function compile(q)
   return core.query(q.model.core, q.conditions, q.order, q.is_descending, q.max, q.skip)
 end
 
+-- is_adopted: whether a failure only shows that an index was built anew, and the query
+-- can be asked again.
+local function is_adopted(q, e)
+  return model_error.is(e, "model.schema_changed") and sync.adopt(q.model)
+end
+
 -- open reads the columns of a compiled query, and returns it, or another if the
--- connection was lost meanwhile.
+-- connection was lost meanwhile or the stored definition has changed.
 local function open(q, run)
   local is_first = true
-  read(function()
+  local function ask()
     if not is_first then run = compile(q) end
     is_first = false
     return core.query_open(run)
+  end
+  read(function()
+    local v, e = ask()
+    if v == FAIL and is_adopted(q, e) then return ask() end
+    return v, e
   end)
   return run
 end
@@ -136,12 +151,18 @@ end
 -- each_window returns an iterator over lists of rows.
 local function each_window(q)
   local run, is_open = compile(q), false
-  return function()
-    if not is_open then
-      run = open(q, run)
-      is_open = true
+  local function next_rows()
+    local rows, e = core.query_next(run, window)
+    if rows == FAIL and not is_open and is_adopted(q, e) then
+      run = open(q, compile(q))
+      rows, e = core.query_next(run, window)
     end
-    local rows = check(core.query_next(run, window))
+    return check(rows, e)
+  end
+  return function()
+    if not is_open then run = open(q, run) end
+    local rows = next_rows()
+    is_open = true
     if #rows > 0 then return rows end
   end
 end

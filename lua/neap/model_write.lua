@@ -1,0 +1,165 @@
+-- model_write: what is done to rows before and after host/model stores them: defaults,
+-- hooks, computed fields, checks, expired rows in the way. Internal.
+local core = require "neap.core.model"
+local task = require "neap.core.task"
+local errors = require "neap.core.error"
+local model_error = require "neap.model_error"
+local null = require("neap.core.json").null
+local FAIL = task.FAIL
+local fail = model_error.fail
+local M = {}
+
+--- model_write.shadows: row -> what it was loaded as.
+M.shadows = setmetatable({}, { __mode = "k" })
+--- model_write.model_of: class of rows -> model.
+M.model_of = setmetatable({}, { __mode = "k" })
+
+--- key_of(value): the primary key of a row, or the value itself.
+function M.key_of(value)
+  local model = type(value) == "table" and M.model_of[getmetatable(value)]
+  if not model then return value end
+  return model.primary and value[model.primary] or M.key_text(model, value)
+end
+
+--- key_text(model, row): the canonical text of its key; nil without one.
+function M.key_text(model, row)
+  local id = row[model.primary]
+  if model.parts then
+    id = {}
+    for _, name in ipairs(model.parts) do id[name] = row[name] end
+  end
+  return core.row_id(model.core, id)
+end
+
+-- resolve puts keys in the place of rows that references are given as.
+local function resolve(model, row)
+  for name in pairs(model.refs) do
+    local value = row[name]
+    if type(value) == "table" then rawset(row, name, M.key_of(value)) end
+  end
+end
+
+--- run_hook(model, name, row): calls the model's hook of that name, if it has one.
+function M.run_hook(model, name, row)
+  local hook = model.hooks[name]
+  if hook then hook(row) end
+end
+
+--- prepare(model, attributes): a new row of them, with defaults where they are nil, and
+-- what is wrong with it so far (or nil).
+function M.prepare(model, attributes, level)
+  if type(model) ~= "table" or not model.core then
+    error("a model expected: a colon calls its methods, User:create {}", level + 1)
+  end
+  if type(attributes) ~= "table" then
+    error(("model %s: a table of attributes expected, got %s"):format(model.name,
+      type(attributes)), level + 1)
+  end
+  local row, wrong = {}, nil
+  for k, v in pairs(attributes) do
+    if v ~= null then row[k] = v end
+  end
+  for name in pairs(model.computed) do
+    if attributes[name] ~= nil then
+      wrong = wrong or {}
+      wrong[name] = "it is computed"
+    end
+  end
+  for name, default in pairs(model.defaults) do
+    if attributes[name] == nil then
+      if type(default) == "function" then
+        row[name] = default()
+      else
+        row[name] = default
+      end
+    end
+  end
+  M.run_hook(model, "before_create", row)
+  return row, M.complete(model, row, nil, wrong)
+end
+
+--- complete(model, row, old, wrong): computes what is computed and checks the rest; old
+-- is the shadow of a row that is stored. Returns what is wrong, or nil.
+function M.complete(model, row, old, wrong)
+  resolve(model, row)
+  if model.compute then model.compute(row) end
+  if not model.check then return wrong end
+  return model.check(row, old and function(name) return core.stored(model.core, old, name) end,
+    wrong)
+end
+
+--- before_save(model, row, old): hooks and checks; what is wrong, or nil.
+function M.before_save(model, row, old)
+  M.run_hook(model, "before_save", row)
+  local wrong = M.complete(model, row, old)
+  for name, value in pairs(row) do -- null and absent are the same in a row
+    if value == null then rawset(row, name, nil) end
+  end
+  return wrong
+end
+
+--- after_save(model, row, shadow, is_merged): the row is as the shadow has it, if there is
+-- one: else nothing had changed.
+function M.after_save(model, row, shadow, is_merged)
+  if shadow then
+    M.shadows[row] = shadow
+    if is_merged then core.fill(model.core, row, shadow) end
+  end
+  M.run_hook(model, "after_save", row)
+end
+
+--- sweep(model, ids): removes rows whose time is over.
+function M.sweep(model, ids)
+  local shadows, e = core.load_shadows(model.core, ids)
+  if shadows == FAIL then error(e, 0) end
+  local list = {}
+  for i = 1, #ids do
+    if shadows[i] then list[#list + 1] = shadows[i] end
+  end
+  if #list == 0 then return end
+  local ok, err = core.mend(model.core, list, "sweep")
+  if ok == FAIL then error(err, 0) end
+end
+
+--- write(model, fn, ...): what fn returns, or raises its failure; a row whose time is
+-- over and that stands in the way is swept first.
+function M.write(model, fn, ...)
+  local a, b, c = fn(...)
+  for _ = 1, 3 do
+    if a ~= FAIL or not errors.is_error(b) or not b.expired then break end
+    M.sweep(model, { b.expired })
+    a, b, c = fn(...)
+  end
+  if a == FAIL then error(b, 0) end
+  return a, b, c
+end
+
+--- life(model, options): the milliseconds that a new row has, 0 for no end.
+function M.life(model, options)
+  local seconds = options and options.ttl
+  if options ~= nil and type(options) ~= "table" then
+    error("options: a table expected, got " .. type(options), 3)
+  end
+  for name in pairs(options or {}) do
+    if name ~= "ttl" then error("unknown option '" .. tostring(name) .. "' (ttl is known)", 3) end
+  end
+  if seconds == nil then
+    seconds = type(model.ttl) == "number" and model.ttl or false
+  end
+  return M.milliseconds(model, seconds, 4)
+end
+
+--- milliseconds(model, seconds, level): of a life; 0 for false.
+function M.milliseconds(model, seconds, level)
+  if not seconds then return 0 end
+  if not model.ttl then
+    fail("model.definition", "model %s: its rows do not expire; define it with ttl = true",
+      model.name)
+  end
+  if type(seconds) ~= "number" or not (seconds > 0 and seconds < 1e10) then
+    error("ttl: seconds above 0 expected, got " .. tostring(seconds), level)
+  end
+  return math.max(1, math.floor(seconds * 1000))
+end
+
+return M
