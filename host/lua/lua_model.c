@@ -145,8 +145,8 @@ static bool encode_parts(lua_State *L, const struct schema *s, int index,
         struct buf text = {0};
         struct value v;
         lua_getfield(L, index, f->name);
-        is_key = !lua_row_encode_value(L, lua_gettop(L), &plain, &text, &v) &&
-                 v.p;
+        is_key =
+            !lua_row_encode_value(L, lua_gettop(L), &plain, &text, &v) && v.p;
         value_add_part(b, text.data, text.len);
         buf_clear(&text);
         lua_pop(L, 1);
@@ -285,14 +285,10 @@ static int l_keys(lua_State *L) {
     static const struct {
         const char *name;
         void (*key)(struct buf *, const struct schema *);
-    } list[] = {{"meta", key_meta},
-                {"schema", key_schema},
-                {"live", key_rows_prefix},
-                {"ids", key_ids_prefix},
-                {"row", key_row_prefix},
-                {"expires", key_expires},
-                {"rows", key_match_rows},
-                {"rest", key_match_rest}};
+    } list[] = {{"meta", key_meta},        {"schema", key_schema},
+                {"live", key_rows_prefix}, {"ids", key_ids_prefix},
+                {"row", key_row_prefix},   {"expires", key_expires},
+                {"rows", key_match_rows},  {"rest", key_match_rest}};
     lua_newtable(L);
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
         struct buf b = {0};
@@ -432,8 +428,8 @@ static void read_options(lua_State *L, struct schema *s, int index) {
         read_parts(L, s);
     }
     lua_getfield(L, index, "indexes");
-    for (uint32_t i = 0; lua_istable(L, -1) && i < lua_objlen(L, -1) &&
-                         i < SCHEMA_COMPOUNDS;
+    for (uint32_t i = 0;
+         lua_istable(L, -1) && i < lua_objlen(L, -1) && i < SCHEMA_COMPOUNDS;
          i++) {
         lua_rawgeti(L, -1, (int)i + 1);
         read_compound(L, s);
@@ -566,21 +562,20 @@ static int l_format_time(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"define", l_define},
-    {"load", l_load},
-    {"load_many", l_load_many},
-    {"load_shadows", l_load_shadows},
-    {"row_key", l_row_key},
-    {"row_id", l_row_id},
-    {"row", l_row},
-    {"stored", l_stored},
-    {"keys", l_keys},
-    {"schema", l_schema},
-    {"uuid", l_uuid},
-    {"parse_time", l_parse_time},
-    {"format_time", l_format_time},
-    {NULL, NULL}};
+static const luaL_Reg functions[] = {{"define", l_define},
+                                     {"load", l_load},
+                                     {"load_many", l_load_many},
+                                     {"load_shadows", l_load_shadows},
+                                     {"row_key", l_row_key},
+                                     {"row_id", l_row_id},
+                                     {"row", l_row},
+                                     {"stored", l_stored},
+                                     {"keys", l_keys},
+                                     {"schema", l_schema},
+                                     {"uuid", l_uuid},
+                                     {"parse_time", l_parse_time},
+                                     {"format_time", l_format_time},
+                                     {NULL, NULL}};
 
 int luaopen_neap_model(lua_State *L) {
     luaL_newmetatable(L, MODEL);

@@ -1,6 +1,6 @@
 // lua_model: the binding of host/model: definitions and loads in lua_model.c,
-// writes in lua_write.c, queries in lua_query.c, rows as tables in lua_row.c, what
-// sync and verify need in lua_upkeep.c.
+// writes in lua_write.c, queries in lua_query.c, rows as tables in lua_row.c,
+// what sync and verify need in lua_upkeep.c.
 #ifndef NEAP_LUA_MODEL_H
 #define NEAP_LUA_MODEL_H
 
@@ -16,10 +16,10 @@ struct model {
     struct schema schema;
     struct commit commit;
     struct runtime *rt;
-    int client;        // registry reference of the Redis client
-    int names;         // registry references: the list of field names,
-    int class;         // the rows' metatable,
-    int shadows;       // and rows -> what they were loaded as (weak)
+    int client;  // registry reference of the Redis client
+    int names;   // registry references: the list of field names,
+    int class;   // the rows' metatable,
+    int shadows; // and rows -> what they were loaded as (weak)
     struct columns_memory memory;
     bool has_commit;
     bool is_optimistic;

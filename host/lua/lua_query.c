@@ -207,8 +207,8 @@ static int l_query(lua_State *L) {
     }
     char error[256];
     bool is_building = false;
-    struct exec *e = exec_new(p->shared, &q, &m->memory, &is_building, error,
-                              sizeof error);
+    struct exec *e =
+        exec_new(p->shared, &q, &m->memory, &is_building, error, sizeof error);
     if (!e) {
         query_clear(&q);
         return lua_fail(L, is_building ? "model.building" : "model.unindexed",

@@ -47,8 +47,8 @@ static const char *encode_string(lua_State *L, int index, const struct field *f,
     if (!f->has_min && !f->has_max) {
         return NULL;
     }
-    return check_length(
-        f, f->type == FIELD_BYTES ? len : count_characters(s, len));
+    return check_length(f, f->type == FIELD_BYTES ? len
+                                                  : count_characters(s, len));
 }
 
 static const char *check_range(const struct field *f, double v) {
@@ -96,9 +96,8 @@ static const char *encode_time(lua_State *L, int index, const struct field *f,
 static const char *encode_date(lua_State *L, int index, const struct field *f,
                                struct buf *b) {
     size_t len = 0;
-    const char *s = lua_type(L, index) == LUA_TSTRING
-                        ? lua_tolstring(L, index, &len)
-                        : "";
+    const char *s =
+        lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &len) : "";
     int32_t days;
     if (value_parse_date(s, len, &days) < 0) {
         return "a date (YYYY-MM-DD) is expected";
@@ -109,9 +108,8 @@ static const char *encode_date(lua_State *L, int index, const struct field *f,
 
 static const char *encode_uuid(lua_State *L, int index, struct buf *b) {
     size_t len = 0;
-    const char *s = lua_type(L, index) == LUA_TSTRING
-                        ? lua_tolstring(L, index, &len)
-                        : "";
+    const char *s =
+        lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &len) : "";
     unsigned char bytes[VALUE_UUID_BYTES];
     if (value_parse_uuid(s, len, bytes) < 0) {
         return len == VALUE_UUID ? "a uuid in lower case is expected"
@@ -433,17 +431,21 @@ static void encode_key(const struct schema *s, struct value *values,
 }
 
 struct row *lua_row_encode(lua_State *L, struct model *m, int row, int wrong) {
+    // true: the names were looked at, nothing is wrong so far
+    bool is_checked = wrong && lua_isboolean(L, wrong);
     const struct schema *s = &m->schema;
     struct value values[SCHEMA_FIELDS];
     struct buf bytes = {0};
     buf_reserve(&bytes, 1); // "" is a value: it needs an address
-    if (wrong) {
+    if (wrong && !is_checked) {
         lua_pushvalue(L, wrong);
     } else {
         lua_pushnil(L);
     }
     int errors = lua_gettop(L);
-    check_names(L, m, row, errors);
+    if (!is_checked) {
+        check_names(L, m, row, errors);
+    }
     lua_rawgeti(L, LUA_REGISTRYINDEX, m->names);
     int names = lua_gettop(L);
     for (uint32_t i = 0; i < s->count; i++) {

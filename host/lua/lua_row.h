@@ -17,8 +17,9 @@ const char *lua_row_encode_value(lua_State *L, int index, const struct field *f,
                                  struct buf *bytes, struct value *v);
 
 // lua_row_encode makes a row of the table at index `row`; the caller frees it.
-// Raises model.invalid with all that is wrong, by field; at index `wrong`, unless
-// it is nil, lies a table of what was found already, to which it adds.
+// Raises model.invalid with all that is wrong, by field; at index `wrong`,
+// unless it is nil, lies a table of what was found already, to which it adds;
+// or true if nothing was, and all names are those of fields.
 struct row *lua_row_encode(lua_State *L, struct model *m, int row, int wrong);
 
 // lua_row_push_value pushes a decoded value. // [-0, +1]

@@ -20,8 +20,8 @@ static int l_adopt(lua_State *L) {
     return 1;
 }
 
-// follow(model, stored definition) -> how many indexes are to be built, the list
-// of { name, build } that are dropped; or nil and why the rows cannot stay
+// follow(model, stored definition) -> how many indexes are to be built, the
+// list of { name, build } that are dropped; or nil and why the rows cannot stay
 static int l_follow(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     size_t len;
@@ -116,8 +116,8 @@ static int l_is_entry(lua_State *L) {
 // classify(model, key) -> what the key holds, its segment, the column's width
 static int l_classify(lua_State *L) {
     static const char *const kinds[] = {
-        "other",  "unknown", "live",   "ids",     "bits",
-        "members", "packed", "scores", "ordered", "holders"};
+        "other",   "unknown", "live",   "ids",     "bits",
+        "members", "packed",  "scores", "ordered", "holders"};
     struct model *m = lua_model_check(L, 1);
     struct key_class c = entry_classify(&m->schema, check_value(L, 2));
     lua_pushstring(L, kinds[c.kind]);
@@ -132,8 +132,8 @@ static int l_id_width(lua_State *L) {
     return 1;
 }
 
-// row_facts(shadow) -> its ordinal, version, expiry in milliseconds since 1970 (0
-// for none)
+// row_facts(shadow) -> its ordinal, version, expiry in milliseconds since 1970
+// (0 for none)
 static int l_row_facts(lua_State *L) {
     const struct row *r = lua_row_check_shadow(L, 1);
     lua_pushnumber(L, r->ordinal);
@@ -198,8 +198,8 @@ static void on_ids(struct ids *ids, const char *code, const char *error) {
     free(a);
 }
 
-// ids(model, list of ordinals, at least one) -> the primary keys by place, false
-// where there is none
+// ids(model, list of ordinals, at least one) -> the primary keys by place,
+// false where there is none
 static int l_ids(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);

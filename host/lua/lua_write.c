@@ -11,6 +11,7 @@
 #include "lua/lua_error.h"
 #include "lua/lua_model.h"
 #include "lua/lua_row.h"
+#include "lua/lua_write_error.h"
 #include "model/batch.h"
 
 #define ROWS "neap.rows"
@@ -42,77 +43,6 @@ static bool forget_many(struct task *t, void *ctx) {
     (void)t;
     ((struct many *)ctx)->task = NULL;
     return true;
-}
-
-static void push_unique_error(lua_State *L, struct model *m, struct write *w,
-                              int field) {
-    const struct row *r = w->new ? w->new : w->old;
-    struct value v = row_get(r, (uint32_t)field);
-    int len = (int)(v.len > 80 ? 80 : v.len);
-    const char *f = m->schema.fields[field].name;
-    lua_push_error(L, "model.unique", "model %s: field %s: '%.*s' is taken",
-                   m->schema.name, f, len, v.p);
-    lua_pushstring(L, f);
-    lua_setfield(L, -2, "field");
-}
-
-// push_range_error: an increment would pass a limit.
-static void push_range_error(lua_State *L, struct model *m, int field,
-                             const char *value) {
-    const struct field *f = &m->schema.fields[field];
-    double v = strtod(value, NULL);
-    bool is_low = f->has_min && v < f->min, is_high = f->has_max && v > f->max;
-    char wrong[120] = "it would be no number that fits";
-    if (is_low || is_high) {
-        snprintf(wrong, sizeof wrong, "it would be %s (%s %.17g), got %s",
-                 is_low ? "below the minimum" : "above the maximum",
-                 is_low ? "at least" : "at most", is_low ? f->min : f->max,
-                 value);
-    }
-    lua_push_error(L, "model.invalid", "model %s: %s: %s", m->schema.name,
-                   f->name, wrong);
-    lua_newtable(L);
-    lua_pushstring(L, wrong);
-    lua_setfield(L, -2, f->name);
-    lua_setfield(L, -2, "fields");
-}
-
-static void push_conflict_error(lua_State *L, struct model *m,
-                                struct write *w) {
-    lua_push_error(L, "model.conflict",
-                   "model %s: %.*s was changed since it was loaded",
-                   m->schema.name, (int)(w->id_len > 80 ? 80 : w->id_len),
-                   w->id);
-    lua_row_push(L, m, w->old);
-    lua_setfield(L, -2, "stored");
-}
-
-static void push_write_error(lua_State *L, struct model *m, struct write *w,
-                             enum write_code code, int field,
-                             const char *error_code, const char *error) {
-    const char *name = m->schema.name;
-    int id_len = (int)(w->id_len > 80 ? 80 : w->id_len);
-    switch (code) {
-    case WRITE_EXISTS:
-        lua_push_error(L, "model.exists", "model %s: %.*s exists already", name,
-                       id_len, w->id);
-        break;
-    case WRITE_GONE:
-        lua_push_error(L, "model.gone",
-                       "model %s: %.*s does not exist (any more)", name, id_len,
-                       w->id);
-        break;
-    case WRITE_UNIQUE: push_unique_error(L, m, w, field); break;
-    case WRITE_RANGE: push_range_error(L, m, field, error); break;
-    case WRITE_CONFLICT: push_conflict_error(L, m, w); break;
-    default: lua_push_error(L, error_code, "%s", error);
-    }
-    lua_pushstring(L, name);
-    lua_setfield(L, -2, "model");
-    if (w->expired) { // whose time is over stands in the way
-        lua_pushlstring(L, w->expired, w->expired_len);
-        lua_setfield(L, -2, "expired");
-    }
 }
 
 // push_outcome pushes the shadow and the id of what was written, and whether
@@ -154,7 +84,7 @@ static void on_call_done(struct write *w, enum write_code code, int field,
         push_outcome(t->L, c->m, w);
         task_wake(t, c->wait, 3);
     } else if (t) {
-        push_write_error(t->L, c->m, w, code, field, error_code, error);
+        lua_write_error_push(t->L, c->m, w, code, field, error_code, error);
         task_wake_error(t, c->wait);
     }
     lua_model_release(c->m);
@@ -178,12 +108,10 @@ static void end_many(struct many *many, lua_State *L) {
 }
 
 static void push_one_result(lua_State *L, struct model *m, struct write *w) {
-    if (w->kind == WRITE_CREATE) {
-        if (m->schema.is_auto) {
-            set_new_id(m, w);
-        }
-        lua_row_push(L, m, w->new);
-    } else if (w->new) {
+    if (w->kind == WRITE_CREATE && m->schema.is_auto) {
+        set_new_id(m, w);
+    }
+    if (w->new) {
         lua_row_push_shadow(L, w->new);
     } else {
         lua_pushboolean(L, true);
@@ -202,7 +130,7 @@ static void on_one_of_many(struct write *w, enum write_code code, int field,
     } else {
         many->has_errors = true;
         lua_rawgeti(L, LUA_REGISTRYINDEX, many->errors);
-        push_write_error(L, c->m, w, code, field, error_code, error);
+        lua_write_error_push(L, c->m, w, code, field, error_code, error);
     }
     lua_rawseti(L, -2, (int)c->index);
     lua_settop(L, top);
@@ -321,8 +249,7 @@ static bool is_same_key(lua_State *L, struct model *m, const struct row *a,
     if (value_equals(row_get(a, primary), row_get(b, primary))) {
         return true;
     }
-    const char *name =
-        s->fields[s->part_count ? s->parts[0] : primary].name;
+    const char *name = s->fields[s->part_count ? s->parts[0] : primary].name;
     for (uint32_t i = 0; i < s->part_count; i++) {
         if (!value_equals(row_get(a, s->parts[i]), row_get(b, s->parts[i]))) {
             name = s->fields[s->parts[i]].name;
@@ -378,8 +305,8 @@ static int l_encode(lua_State *L) {
 
 // encode_each encodes the tables of the list at index 2; those that are wrong
 // go into `errors`, by place. Returns whether all are right.
-static bool encode_each(lua_State *L, struct row **rows, uint32_t n,
-                        int wrongs, int errors) {
+static bool encode_each(lua_State *L, struct row **rows, uint32_t n, int wrongs,
+                        int errors) {
     bool is_right = true;
     int top = lua_gettop(L);
     for (uint32_t i = 0; i < n; i++) {
@@ -451,8 +378,8 @@ static int wait_many(lua_State *L, struct model *m, struct many *many) {
     return task_yield(L);
 }
 
-// create_many(model, tables, wrongs by place, life) -> rows by place, errors by
-// place | nil; nil and the errors if some were refused before any was sent
+// create_many(model, tables, wrongs by place, life) -> shadows by place, errors
+// by place | nil; nil and the errors if some were refused before any was sent
 static int l_create_many(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -534,8 +461,8 @@ static int l_save_many(lua_State *L) {
 // the others carry the index commands of rows out again: of the indexes under
 // construction, of all; after entering the row anew, under a new ordinal.
 static int l_mend(lua_State *L) {
-    static const char *const ways[] = {"sweep", "build", "index", "enter",
-                                       "renumber", NULL};
+    static const char *const ways[] = {"sweep", "build",    "index",
+                                       "enter", "renumber", NULL};
     struct model *m = lua_model_check(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     int way = luaL_checkoption(L, 3, NULL, ways);
@@ -576,8 +503,8 @@ static bool is_in_script(const struct schema *s, uint32_t field) {
     return !s->fields[field].is_unique;
 }
 
-// read_increments reads { field = by } at index, and says whether the script can
-// do them. What is wrong is raised.
+// read_increments reads { field = by } at index, and says whether the script
+// can do them. What is wrong is raised.
 static bool read_increments(lua_State *L, struct model *m, int index,
                             struct increment *list, uint32_t *count) {
     const struct schema *s = &m->schema;
@@ -612,13 +539,13 @@ static bool read_increments(lua_State *L, struct model *m, int index,
     return is_all;
 }
 
-// increment(model, id's bytes, shadow | nil, { field = by }) -> shadow, id, true
+// increment(model, id's bytes, shadow | nil, { field = by }) -> shadow, id,
+// true
 static int l_increment(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     size_t len;
     const char *id = luaL_checklstring(L, 2, &len);
-    const struct row *old =
-        lua_isnil(L, 3) ? NULL : lua_row_check_shadow(L, 3);
+    const struct row *old = lua_isnil(L, 3) ? NULL : lua_row_check_shadow(L, 3);
     luaL_checktype(L, 4, LUA_TTABLE);
     lua_model_pool(L, m);
     struct increment list[SCHEMA_FIELDS];
@@ -638,10 +565,10 @@ static int l_increment(lua_State *L) {
     w->increment_count = count;
     if (!is_in && old) { // from the row as it was loaded
         char error[64];
-        int field = batch_merge(&m->schema, w, row_copy(old), error,
-                                sizeof error);
+        int field =
+            batch_merge(&m->schema, w, row_copy(old), error, sizeof error);
         if (field >= 0) {
-            push_range_error(L, m, field, error);
+            lua_write_error_push_range(L, m, field, error);
             free(w->old);
             free(w->new);
             free(w->id);
@@ -678,8 +605,7 @@ static int l_refill(lua_State *L) {
         struct value v;
         buf_reserve(&b, 1);
         lua_getfield(L, 2, f->name);
-        const char *wrong =
-            lua_row_encode_value(L, lua_gettop(L), f, &b, &v);
+        const char *wrong = lua_row_encode_value(L, lua_gettop(L), f, &b, &v);
         v.p = v.p ? b.data : NULL;
         bool is_clean = !wrong && value_equals(v, row_get(old, i));
         buf_clear(&b);
@@ -706,13 +632,17 @@ static int l_is_same_life(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"is_same_life", l_is_same_life},
-    {"create", l_create},       {"create_many", l_create_many},
-    {"save", l_save},           {"save_many", l_save_many},
-    {"delete", l_delete},       {"mend", l_mend},
-    {"increment", l_increment}, {"fill", l_fill},
-    {"refill", l_refill},       {NULL, NULL}};
+static const luaL_Reg functions[] = {{"is_same_life", l_is_same_life},
+                                     {"create", l_create},
+                                     {"create_many", l_create_many},
+                                     {"save", l_save},
+                                     {"save_many", l_save_many},
+                                     {"delete", l_delete},
+                                     {"mend", l_mend},
+                                     {"increment", l_increment},
+                                     {"fill", l_fill},
+                                     {"refill", l_refill},
+                                     {NULL, NULL}};
 
 void lua_write_open(lua_State *L) {
     luaL_register(L, NULL, functions);

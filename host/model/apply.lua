@@ -423,10 +423,11 @@ end
 local function increment(row, key)
   local list, texts = row[5], {}
   for i = 1, #list, 9 do
-    local v = tonumber(call("HGET", key, list[i]) or 0) + list[i + 1]
+    local before = tonumber(call("HGET", key, list[i]) or 0)
+    local v = before + list[i + 1]
     local least, most, is_integer = list[i + 3], list[i + 4], list[i + 2] == 1
     local is_wrong = v ~= v or v == math.huge or v == -math.huge
-      or is_integer and (v > 2 ^ 53 or v < -2 ^ 53)
+      or is_integer and (v > 2 ^ 53 or v < -2 ^ 53 or v - list[i + 1] ~= before)
     if is_wrong or least ~= "" and v < tonumber(least) or most ~= "" and v > tonumber(most) then
       return { RANGE, (i - 1) / 9, is_wrong and tostring(v) or number_text(v) }
     end

@@ -14,36 +14,39 @@
 
 static const double whole_max = 9007199254740992.0; // 2^53
 
+static bool is_written(const struct schema *s, const struct write *w,
+                       uint32_t i) {
+    return w->new && (int)i != s->primary &&
+           (w->kind != WRITE_SAVE || (w->dirty >> i & 1));
+}
+
 // pack_fields packs the fields that are set, and the names of those removed.
 static void pack_fields(const struct schema *s, const struct write *w,
                         struct buf *b) {
     uint32_t set = 0, removed = 0;
-    struct buf names = {0}, gone = {0};
-    for (uint32_t i = 0; w->new &&i < s->count; i++) {
-        bool is_dirty = w->kind != WRITE_SAVE || (w->dirty >> i & 1);
-        if ((int)i == s->primary || !is_dirty) {
-            continue;
-        }
+    for (uint32_t i = 0; i < s->count; i++) {
+        bool has = w->new &&row_get(w->new, i).p;
+        set += is_written(s, w, i) && has;
+        removed += is_written(s, w, i) && !has && w->kind == WRITE_SAVE;
+    }
+    pack_array(b, set * 2);
+    for (uint32_t i = 0; set && i < s->count; i++) {
         struct value v = row_get(w->new, i);
-        if (v.p) {
-            pack_str(&names, s->fields[i].name);
-            pack_bytes(&names, v.p, v.len);
-            set += 2;
-        } else if (w->kind == WRITE_SAVE) {
-            pack_str(&gone, s->fields[i].name);
-            removed++;
+        if (v.p && is_written(s, w, i)) {
+            pack_str(b, s->fields[i].name);
+            pack_bytes(b, v.p, v.len);
         }
     }
-    pack_array(b, set);
-    buf_add(b, names.data, names.len);
-    if (removed) {
-        pack_array(b, removed);
-        buf_add(b, gone.data, gone.len);
-    } else {
+    if (!removed) {
         pack_int(b, 0);
+        return;
     }
-    buf_clear(&names);
-    buf_clear(&gone);
+    pack_array(b, removed);
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (is_written(s, w, i) && !row_get(w->new, i).p) {
+            pack_str(b, s->fields[i].name);
+        }
+    }
 }
 
 static void pack_number(double v, struct buf *b) {
@@ -166,13 +169,14 @@ void batch_pack_tail(const struct schema *s, struct buf *b) {
 static bool add_increment(const struct schema *s, const struct increment *up,
                           struct value *v, char text[NUM_TEXT]) {
     const struct field *f = &s->fields[up->field];
-    double sum = (v->p ? index_number(*v) : 0) + up->by;
+    double before = v->p ? index_number(*v) : 0, sum = before + up->by;
     *v = (struct value){text, 0};
     if (!isfinite(sum)) {
         return false;
     }
     v->len = num_format(text, sum == 0 ? 0 : sum);
-    return !((f->type == FIELD_INTEGER && fabs(sum) > whole_max) ||
+    bool is_exact = fabs(sum) <= whole_max && sum - up->by == before;
+    return !((f->type == FIELD_INTEGER && !is_exact) ||
              (f->has_min && sum < f->min) || (f->has_max && sum > f->max));
 }
 

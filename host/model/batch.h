@@ -13,13 +13,13 @@ void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
 // batch_pack_tail packs what follows the rows.
 void batch_pack_tail(const struct schema *s, struct buf *b);
 
-// batch_pack_write packs one row, gives a save its next version, and notes which
-// unique fields it claims.
+// batch_pack_write packs one row, gives a save its next version, and notes
+// which unique fields it claims.
 void batch_pack_write(const struct schema *s, struct write *w, struct buf *b);
 
-// batch_merge makes w's change apply to the row as it is now: fields that w does
-// not change keep what somebody else wrote. It takes `now` over. Returns the
-// field whose increment would pass its limits, or -1.
+// batch_merge makes w's change apply to the row as it is now: fields that w
+// does not change keep what somebody else wrote. It takes `now` over. Returns
+// the field whose increment would pass its limits, or -1.
 int batch_merge(const struct schema *s, struct write *w, struct row *now,
                 char *error, size_t size);
 

@@ -301,8 +301,7 @@ static void take_expiry(struct columns *c, int item, int i, const char *s,
 // it has to be asked again, as the clocks differ by more than was thought.
 static bool drop_expired(struct columns *c) {
     if (c->now_ms > c->until_ms) {
-        c->memory->ahead_ms +=
-            (int64_t)c->now_ms - (int64_t)clock_ms(c);
+        c->memory->ahead_ms += (int64_t)c->now_ms - (int64_t)clock_ms(c);
         return false;
     }
     const struct expiry *list = (const void *)c->expiries.data;

@@ -41,7 +41,8 @@ struct columns {
 };
 
 // columns_read reads the segments that the memory knows of. When the model has
-// more by then, it reads again. The result is freed by columns_free, once done was called.
+// more by then, it reads again. The result is freed by columns_free, once done
+// was called.
 struct columns *columns_read(struct conn *conn, const struct query *q,
                              const struct plan *p,
                              struct columns_memory *memory,

@@ -28,7 +28,7 @@ struct batch {
     size_t head_len; // of what comes before the rows
     struct buf reply;
     bool is_error;
-    bool is_adopted; // the stored definition could be taken over
+    bool is_adopted;   // the stored definition could be taken over
     uint32_t attempts; // to have the definition accepted
     uint64_t since_ms;
 };
@@ -99,7 +99,8 @@ static void enqueue(struct commit *c, struct write *w) {
 
 // rebase lets a save begin from what the write before it stored, rather than
 // find out by a conflict.
-static void rebase(struct commit *c, struct write *w, const struct row *stored) {
+static void rebase(struct commit *c, struct write *w,
+                   const struct row *stored) {
     char error[64];
     if (w->kind == WRITE_SAVE && w->old && !w->is_optimistic && stored &&
         memcmp(stored->version, w->old->version, ROW_CREATION) == 0 &&
@@ -360,12 +361,13 @@ static void refuse_schema(struct batch *b) {
 static void *schema_string(struct waiter *w, const redisReadTask *t,
                            const char *s, size_t len) {
     struct batch *b = w->ctx;
-    b->is_adopted = t->type != REDIS_REPLY_ERROR &&
-                    schema_adopt(b->commit->schema, s, len);
+    b->is_adopted =
+        t->type != REDIS_REPLY_ERROR && schema_adopt(b->commit->schema, s, len);
     return b;
 }
 
-// schema_done: with the builds of the stored definition the batch goes out again.
+// schema_done: with the builds of the stored definition the batch goes out
+// again.
 static void schema_done(struct waiter *w) {
     struct batch *b = w->ctx;
     if (!b->is_adopted) {
@@ -579,7 +581,8 @@ static void on_defer(struct defer *d) {
 }
 
 void commit_add(struct commit *c, struct write *w) {
-    // an id from a counter nobody else knows; increments may overtake each other
+    // an id from a counter nobody else knows; increments may overtake each
+    // other
     if (w->id_len == 0 || w->kind == WRITE_INCREMENT) {
         enqueue(c, w);
         return;

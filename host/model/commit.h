@@ -1,8 +1,8 @@
 // commit: the writes of a model. What is queued in a turn of the loop goes out
 // as one call of apply.lua; while two batches are under way the rest gathers,
 // so that batches grow with the load. Each batch has a number in the host's
-// journal: sent again after a lost connection, it is applied only once. Writes to
-// one row go one after the other.
+// journal: sent again after a lost connection, it is applied only once. Writes
+// to one row go one after the other.
 #ifndef NEAP_MODEL_COMMIT_H
 #define NEAP_MODEL_COMMIT_H
 
@@ -85,10 +85,10 @@ struct commit {
     // the batches under way by the parity of their numbers: the journal keeps
     // one verdict of each
     struct batch *flying[2];
-    uint64_t number; // of the last batch
+    uint64_t number;    // of the last batch
     uint64_t creations; // of rows so far
-    char host[17];   // names this host's journal
-    char sha[41];    // of apply.lua, once the server told it
+    char host[17];      // names this host's journal
+    char sha[41];       // of apply.lua, once the server told it
     bool is_sha_asked;
     uint64_t refreshed_ms; // when the journal's expiry was last renewed
     struct defer defer;

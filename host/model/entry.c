@@ -180,8 +180,7 @@ static void take_command(struct entries *list, enum index_op op,
         begin(list, ENTRY_FIELD);
         add_value(&e->key, key);
         add_value(&e->member, next_bytes(u));
-        add_value(&e->value,
-                  row_get(list->row, (uint32_t)list->s->primary));
+        add_value(&e->value, row_get(list->row, (uint32_t)list->s->primary));
         list->take(list);
         break;
     default: break; // the others only take away
@@ -298,8 +297,8 @@ static bool has_prefix(struct value key, const struct buf *prefix) {
            memcmp(key.p, prefix->data, prefix->len) == 0;
 }
 
-// after_prefix says whether a key begins as the function spells it; rest is what
-// follows.
+// after_prefix says whether a key begins as the function spells it; rest is
+// what follows.
 static bool after_prefix(const struct schema *s, struct value key,
                          void (*spell)(struct buf *, const struct schema *),
                          struct value *rest) {

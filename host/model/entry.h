@@ -1,5 +1,5 @@
-// entry: what a row has in the keys of its model besides itself, key by key: what
-// verify compares. Pure.
+// entry: what a row has in the keys of its model besides itself, key by key:
+// what verify compares. Pure.
 #ifndef NEAP_MODEL_ENTRY_H
 #define NEAP_MODEL_ENTRY_H
 
@@ -24,7 +24,7 @@ enum key_kind {
     KEY_BITS,
     KEY_MEMBERS,
     KEY_PACKED,
-    KEY_SCORES, // ordinals
+    KEY_SCORES,  // ordinals
     KEY_ORDERED, // values and ordinals
     KEY_HOLDERS, // values, each with the primary key of its row
 };
@@ -40,8 +40,8 @@ struct key_class {
 void entry_pack(const struct schema *s, const struct row *r, struct buf *out);
 
 // entry_is says whether the row has the entry (key, member, value): a bit or a
-// member of a set by its number, bytes by their offset, a member with its score, a
-// field with its value.
+// member of a set by its number, bytes by their offset, a member with its
+// score, a field with its value.
 bool entry_is(const struct schema *s, const struct row *r, struct value key,
               struct value member, struct value value);
 

@@ -229,11 +229,12 @@ static bool keeps_rows(struct schema *s, const char *stored, size_t len) {
 int schema_follow(struct schema *s, const char *stored, size_t len,
                   struct buf *dropped, char *error, size_t size) {
     if (!keeps_rows(s, stored, len)) {
-        snprintf(error, size,
-                 "model %s: its rows are stored under another primary key, with "
-                 "another ttl, or by another version of neap: take the change "
-                 "back, or drop() the model and store its rows again",
-                 s->name);
+        snprintf(
+            error, size,
+            "model %s: its rows are stored under another primary key, with "
+            "another ttl, or by another version of neap: take the change "
+            "back, or drop() the model and store its rows again",
+            s->name);
         return -1;
     }
     const char *at = stored, *end = stored + len;

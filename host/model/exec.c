@@ -306,7 +306,7 @@ void exec_open(struct exec *e, exec_fn done, void *ctx) {
                                   on_columns, e);
         break;
     case PLAN_WALK: check_generation(e); // fall through
-    default: end(e, NULL, NULL); // nothing has to be read first
+    default: end(e, NULL, NULL);         // nothing has to be read first
     }
 }
 

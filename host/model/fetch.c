@@ -131,8 +131,8 @@ static struct value id_of(const struct fetch *f, uint32_t i) {
 
 // A row without an ordinal is no row: it was deleted, or is not ours.
 static bool is_row(const struct fetch *f) {
-    bool is_over = f->expires_ms && f->expires_ms <= f->now_ms &&
-                   !f->with_expired;
+    bool is_over =
+        f->expires_ms && f->expires_ms <= f->now_ms && !f->with_expired;
     return f->ordinal != ROW_NO_ORDINAL && !is_over;
 }
 

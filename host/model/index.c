@@ -236,7 +236,8 @@ static void diff_compound(struct diff *d, uint32_t i, const struct row *old,
     uint32_t last = c->fields[c->count - 1];
     int64_t key = (int64_t)d->s->count * KEYS_PER_FIELD + i + 1;
     struct buf was = {0}, is = {0};
-    bool had = compound_suffix(c, old, &was), has = compound_suffix(c, new, &is);
+    bool had = compound_suffix(c, old, &was),
+         has = compound_suffix(c, new, &is);
     bool is_same_key = had && has && was.len == is.len &&
                        memcmp(was.data, is.data, is.len) == 0;
     if (had && !is_same_key) {

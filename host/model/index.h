@@ -12,16 +12,16 @@
 #include "model/schema.h"
 
 enum index_op {
-    OP_BIT_SET = 1, // column, suffix
-    OP_BIT_CLEAR,   // column, suffix
-    OP_SET_ADD,     // column, value: a small set, or the bitmap it became
-    OP_SET_REMOVE,  // column, value
-    OP_PACK,        // column, width, bytes
-    OP_ZADD,        // key, score
-    OP_ZREM,        // key
-    OP_UNIQUE_SET,  // key, value
-    OP_UNIQUE_CLEAR, // key, value
-    OP_COMPOUND_ADD, // key, suffix, score
+    OP_BIT_SET = 1,     // column, suffix
+    OP_BIT_CLEAR,       // column, suffix
+    OP_SET_ADD,         // column, value: a small set, or the bitmap it became
+    OP_SET_REMOVE,      // column, value
+    OP_PACK,            // column, width, bytes
+    OP_ZADD,            // key, score
+    OP_ZREM,            // key
+    OP_UNIQUE_SET,      // key, value
+    OP_UNIQUE_CLEAR,    // key, value
+    OP_COMPOUND_ADD,    // key, suffix, score
     OP_COMPOUND_REMOVE, // key, suffix
     OP_LEX_ADD,         // key, escaped value
     OP_LEX_REMOVE       // key, escaped value

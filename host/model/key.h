@@ -34,8 +34,8 @@ void key_compound_suffix(struct buf *b, const struct value *values,
                          uint32_t count);
 
 // key_match_rows and key_match_rest append SCAN patterns: for the rows, and for
-// every other key of the model. key_match_build: for the keys of one build of an
-// index (of a field, or a compound one), and perhaps of other builds of it.
+// every other key of the model. key_match_build: for the keys of one build of
+// an index (of a field, or a compound one), and perhaps of other builds of it.
 void key_match_rows(struct buf *b, const struct schema *s);
 void key_match_rest(struct buf *b, const struct schema *s);
 void key_match_build(struct buf *b, const struct schema *s, const char *name);

@@ -96,8 +96,9 @@ static void choose_order(const struct query *q, struct plan *p) {
         p->order = ORDER_FETCHED;
     } else if (f->has_zset && (q->count == 0 || f->index != INDEX_PACKED)) {
         p->order = ORDER_WALK;
-        if (q->count == 0 && f->is_required) {
-            p->way = PLAN_WALK; // every row stands in the ordered index
+        // every row stands in the ordered index, but so do those that expired
+        if (q->count == 0 && f->is_required && !q->schema->has_ttl) {
+            p->way = PLAN_WALK;
         }
     } else {
         p->order = ORDER_PACKED;

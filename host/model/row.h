@@ -19,9 +19,9 @@ struct value {
 };
 
 struct row {
-    uint32_t size;    // of the whole block, in bytes
-    uint32_t ordinal; // ROW_NO_ORDINAL until it is stored
-    uint64_t present; // mask of the fields that have a value
+    uint32_t size;       // of the whole block, in bytes
+    uint32_t ordinal;    // ROW_NO_ORDINAL until it is stored
+    uint64_t present;    // mask of the fields that have a value
     uint64_t expires_ms; // since 1970, by the server's clock; 0: never
     // the first ROW_CREATION bytes name this life of the row, the rest count
     // its writes

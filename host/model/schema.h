@@ -56,10 +56,10 @@ struct field {
     struct field *element; // of a list or set
     // what schema_finish derives
     enum field_index index;
-    bool has_zset; // ordered by number: also when index is INDEX_PACKED
-    bool has_lex;  // ordered by bytes
-    int width;     // of a packed number, in bytes
-    int64_t base;  // what a packed column stores as 1
+    bool has_zset;  // ordered by number: also when index is INDEX_PACKED
+    bool has_lex;   // ordered by bytes
+    int width;      // of a packed number, in bytes
+    int64_t base;   // what a packed column stores as 1
     uint32_t build; // which build of its index is the one in use
     bool is_building;
 };
@@ -78,12 +78,12 @@ struct schema {
     char *name;
     struct field fields[SCHEMA_FIELDS];
     uint32_t count;
-    int primary;         // the primary key's field
-    bool is_auto;        // its value is taken from a counter
+    int primary;                 // the primary key's field
+    bool is_auto;                // its value is taken from a counter
     uint8_t parts[SCHEMA_PARTS]; // FIELD_KEY: the fields that it consists of
     uint32_t part_count;
-    bool has_ttl;   // rows may expire
-    int id_width;   // of @ids: 16 (uuid), 8 (integer) or 0 (a hash)
+    bool has_ttl; // rows may expire
+    int id_width; // of @ids: 16 (uuid), 8 (integer) or 0 (a hash)
     struct compound compounds[SCHEMA_COMPOUNDS];
     uint32_t compound_count;
     uint32_t builds;     // the number of the last build of an index
@@ -95,8 +95,8 @@ struct schema {
 // generation. Returns 0, or -1 with the reason in error.
 int schema_finish(struct schema *s, char *error, size_t size);
 
-// schema_describe derives the text and the generation; schema_describe_field and
-// schema_describe_compound append the line of one, without its build.
+// schema_describe derives the text and the generation; schema_describe_field
+// and schema_describe_compound append the line of one, without its build.
 void schema_describe(struct schema *s);
 void schema_describe_field(const struct schema *s, uint32_t field,
                            struct buf *b);

@@ -9,7 +9,6 @@
 --   local ada = User:create { name = "Ada", age = 36 }
 --   for user in User:where { age = model.between(30, 40) }:each() do print(user.name) end
 local core = require "neap.core.model"
-local task = require "neap.core.task"
 local redis = require "neap.redis"
 local query = require "neap.query"
 local fields_of = require "neap.model_field"
@@ -25,8 +24,7 @@ local stats = require "neap.model_stats"
 local Row = require "neap.model_row"
 local null, array = json.null, json.array
 local now = require("neap.core.util").now
-local FAIL = task.FAIL
-local check, fail = model_error.check, model_error.fail
+local check, fail, invalid = model_error.check, model_error.fail, model_error.invalid
 local read = model_error.read
 local shadows, write = writing.shadows, writing.write
 local M = { field = fields_of.field, defined = {} }
@@ -44,6 +42,7 @@ Model.__index = Model
 local function become(model, row, shadow, id)
   if not model.parts then row[model.primary] = id end
   shadows[row] = shadow
+  writing.normalize(model, row, shadow)
   return setmetatable(row, model.class)
 end
 
@@ -99,6 +98,13 @@ function Model:create_many(list, options)
   for i = 1, #list do rows[i], wrongs[i] = writing.prepare(self, list[i], 2) end
   if #rows == 0 then return array {} end
   local stored, failures = check(core.create_many(self.core, rows, wrongs, life))
+  for i = 1, stored and #rows or 0 do
+    local shadow = stored[i]
+    if shadow then
+      local id = self.fills_key and core.stored(self.core, shadow, self.primary)
+      stored[i] = become(self, rows[i], shadow, id or rows[i][self.primary])
+    end
+  end
   if stored then failures = retry_expired(self, rows, life, stored, failures) end
   for i = 1, stored and #rows or 0 do
     if stored[i] then writing.run_hook(self, "after_create", stored[i]) end
@@ -174,18 +180,18 @@ function Model:upsert(attributes)
   return row
 end
 
--- increment_stored adds to the row with that key, of the life that old has (or any);
--- returns its shadow.
-function Model:increment_stored(key, old, deltas)
-  for name in pairs(deltas) do
-    local f = self.fields[name]
-    if f and (f.immutable or f.computed or f.validate or f.one_of) then
-      fail("model.invalid", "model %s: %s cannot be incremented, as it is %s", self.name, name,
-        f.immutable and "immutable" or f.computed and "computed" or "checked in Lua")
+-- id_of returns what stands for a primary key where load takes one: of a row, its own.
+local function id_of(model, id)
+  if type(id) ~= "table" then return id end
+  local key = writing.key_of(id)
+  if key == id and model.parts then
+    for name in pairs(id) do
+      if not model.is_part[name] then
+        invalid(model, tostring(name), "it is no part of the primary key")
+      end
     end
   end
-  if next(deltas) == nil then error("bad argument to 'increment' (nothing to add)", 3) end
-  return (write(self, core.increment, self.core, key, old, deltas))
+  return key
 end
 
 --- Model:increment(id, { field = by, ... }): adds to numbers of a row, atomically; a null
@@ -195,11 +201,11 @@ function Model:increment(id, deltas)
   if type(deltas) ~= "table" then
     error("bad argument #2 to 'increment' ({ field = by } expected)", 2)
   end
-  local key = core.row_id(self.core, id)
+  local key = core.row_id(self.core, id_of(self, id))
   if not key then
     fail("model.gone", "model %s: %s does not exist", self.name, tostring(id))
   end
-  return core.row(self.core, self:increment_stored(key, nil, deltas))
+  return core.row(self.core, writing.increment(self, key, nil, deltas))
 end
 
 -- loading -------------------------------------------------------------------
@@ -210,20 +216,22 @@ function Model:load(id)
   if type(self) ~= "table" or not self.core then
     error("a model expected: a colon calls its methods, User:load(id)", 2)
   end
-  return (read(core.load, self.core, id))
+  return (read(core.load, self.core, id_of(self, id)))
 end
 
 --- Model:load_many { id, ... }: the rows by place, false where there is none.
 function Model:load_many(ids)
   check_list(ids, "load_many")
   if #ids == 0 then return array {} end
-  return (read(core.load_many, self.core, ids))
+  local keys = {}
+  for i = 1, #ids do keys[i] = id_of(self, ids[i]) end
+  return (read(core.load_many, self.core, keys))
 end
 
 --- Model:exists(id): whether there is such a row.
 function Model:exists(id)
   if self.ttl then return self:load(id) ~= nil end
-  local key = core.row_key(self.core, id)
+  local key = core.row_key(self.core, id_of(self, id))
   return key ~= nil and self.redis:call("EXISTS", key) == 1
 end
 
@@ -360,6 +368,7 @@ local function add_fields(model, list)
   for _, f in ipairs(list) do
     model.fields[f.name] = f
     if f.ref then model.refs[f.name] = f end
+    if f.type == "time" or f.element then model.normalized[f.name] = true end
     if fields_of.is_computed(f) then model.computed[f.name] = true end
   end
 end
@@ -382,8 +391,11 @@ function M.define(name, fields, options)
   check_options(name, options)
   local list, primary = fields_of.check_definition(name, fields, options, Row)
   local model = setmetatable({ name = name, fields = {}, refs = {}, computed = {}, referrers = {},
+    normalized = {}, fills_key = primary and primary.auto,
     hooks = options.hooks or {}, ttl = options.ttl, parts = list.composite,
     primary = primary and primary.name, redis = options.redis or redis.open() }, Model)
+  model.is_part = {}
+  for _, part in ipairs(list.composite or {}) do model.is_part[part] = true end
   add_fields(model, list)
   if primary and primary.type == "uuid" and primary.default == nil then
     model.defaults[primary.name] = core.uuid

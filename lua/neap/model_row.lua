@@ -119,7 +119,7 @@ function Row:increment(name, by)
   end
   if by == nil then by = 1 end
   local old = shadow_of(model, self, "increment")
-  local fresh = model:increment_stored(self:primary_key(), old, { [name] = by })
+  local fresh = writing.increment(model, self:primary_key(), old, { [name] = by })
   core.refill(model.core, self, old, fresh)
   shadows[self] = fresh
   return core.stored(model.core, fresh, name)

@@ -10,6 +10,8 @@ local FAIL = require("neap.core.task").FAIL
 local errors = require "neap.core.error"
 local check = require("neap.model_error").check
 local stats = require "neap.model_stats"
+local sync = require "neap.model_sync"
+local fail = require("neap.model_error").fail
 local M = {}
 
 local PAGE = 500     -- keys, or members, looked at in one go
@@ -103,7 +105,7 @@ local function remove(member, value, ordinal)
   end
 end
 for i = 7, #ARGV, 6 do
-  local member, value, offset, id, version = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local member, value, offset, id, version = unpack(ARGV, i, i + 4)
   local row = ARGV[i + 5]:match("^%d*:(.*)$")
   local same = offset == "" or id_at(offset) == id
   if same and row ~= "" then
@@ -119,62 +121,59 @@ return out
 
 local scripts = setmetatable({}, { __mode = "k" }) -- by client
 
-local Run = {} -- one verify
-Run.__index = Run
-
-function Run:script(text)
-  local own = scripts[self.model.redis] or {}
-  scripts[self.model.redis] = own
-  own[text] = own[text] or self.model.redis:lua(text)
+local function script(run, text)
+  local own = scripts[run.model.redis] or {}
+  scripts[run.model.redis] = own
+  own[text] = own[text] or run.model.redis:lua(text)
   return own[text]
 end
 
-function Run:problem(fmt, ...)
-  if #self.report.problems < PROBLEMS then
-    self.report.problems[#self.report.problems + 1] = (fmt:format(...):gsub("[^\32-\126]", "."))
+local function problem(run, fmt, ...)
+  if #run.report.problems < PROBLEMS then
+    run.report.problems[#run.report.problems + 1] = (fmt:format(...):gsub("[^\32-\126]", "."))
   end
 end
 
-function Run:count(what, n)
-  self.report[what] = self.report[what] + (n or 1)
+local function count(run, what, n)
+  run.report[what] = run.report[what] + (n or 1)
 end
 
-function Run:step(n, what)
-  self.done = self.done + n
-  if self.progress then self.progress(math.min(self.done, self.total), self.total, what) end
+local function step(run, n, what)
+  run.done = run.done + n
+  if run.progress then run.progress(math.min(run.done, run.total), run.total, what) end
 end
 
--- load returns shadows by place, false where there is no row. What is damaged is false
+-- load_rows returns shadows by place, false where there is no row. What is damaged is false
 -- too, and a problem.
-function Run:load(ids)
-  local shadows, e = core.load_shadows(self.model.core, ids)
+local function load_rows(run, ids)
+  local shadows, e = core.load_shadows(run.model.core, ids)
   if shadows ~= FAIL then return shadows end
   if not errors.is_error(e, "model.damaged") then error(e, 0) end
   if #ids == 1 then
-    if not self.damaged[ids[1]] then self:problem("row %s is damaged: %s", ids[1], e.message) end
-    self.damaged[ids[1]] = true
+    if not run.damaged[ids[1]] then problem(run, "row %s is damaged: %s", ids[1], e.message) end
+    run.damaged[ids[1]] = true
     return { false }
   end
   local list = {}
-  for i, id in ipairs(ids) do list[i] = self:load { id }[1] end
+  for i, id in ipairs(ids) do list[i] = load_rows(run, { id })[1] end
   return list
 end
 
 -- rows ----------------------------------------------------------------------
 
 -- mend has rows enter what they lack; returns how many could be.
-function Run:mend(list, way)
+local function mend(run, list, way)
   if #list == 0 then return 0 end
   local shadows = {}
   for i, row in ipairs(list) do shadows[i] = row.shadow end
-  local _, failures = check(core.mend(self.model.core, shadows, way))
+  local _, failures = check(core.mend(run.model.core, shadows, way))
   local n = 0
   for i, row in ipairs(list) do
     local failure = failures and failures[i]
     if failure and errors.is_error(failure, "model.unique") then
-      self.clashes[row.id] = failure
+      run.clashes[row.id] = failure
     elseif failure and not errors.is_error(failure, "model.gone") then
-      self:problem("row %s: %s", row.id, failure.message)
+      problem(run, "row %s: %s", row.id, failure.message)
     elseif not failure then
       n = n + #row.missing
     end
@@ -183,49 +182,49 @@ function Run:mend(list, way)
 end
 
 -- has_other_row: the place of this row is that of another one, which has it by right.
-function Run:has_other_row(row)
-  local ids = check(core.ids(self.model.core, { row.ordinal }))
+local function has_other_row(run, row)
+  local ids = check(core.ids(run.model.core, { row.ordinal }))
   local id = ids[1]
   if not id or id == row.id then return false end
-  local other = self:load({ id })[1]
+  local other = load_rows(run, { id })[1]
   return other and (core.row_facts(other)) == row.ordinal
 end
 
-function Run:take_missing(rows)
+local function take_missing(run, rows)
   local enter, renumber, index = {}, {}, {}
   for _, row in ipairs(rows) do
-    self:count("missing", #row.missing)
-    self:problem("%s lacks row %s%s", row.lacking, row.id, #row.missing > 1
+    count(run, "missing", #row.missing)
+    problem(run, "%s lacks row %s%s", row.lacking, row.id, #row.missing > 1
       and (", and %d more keys do"):format(#row.missing - 1) or "")
     local has_place = row.missing[1] ~= 1 and row.missing[1] ~= 2 and row.missing[2] ~= 2
-    local list = has_place and index or self:has_other_row(row) and renumber or enter
+    local list = has_place and index or has_other_row(run, row) and renumber or enter
     list[#list + 1] = row
   end
-  if self.repair then
-    self:count("repaired", self:mend(index, "index") + self:mend(enter, "enter")
-      + self:mend(renumber, "renumber"))
+  if run.repair then
+    count(run, "repaired", mend(run, index, "index") + mend(run, enter, "enter")
+      + mend(run, renumber, "renumber"))
   end
 end
 
 -- check_rows looks for the entries of rows; rows that were written meanwhile are looked at
 -- again, a few times.
-function Run:check_rows(ids)
+local function check_rows(run, ids)
   for _ = 1, 5 do
     if #ids == 0 then return end
-    local shadows = self:load(ids)
+    local shadows = load_rows(run, ids)
     local keys, args, known = {}, {}, {}
     for i, id in ipairs(ids) do
       local shadow = shadows[i]
       if shadow then
         local ordinal, version = core.row_facts(shadow)
-        keys[#keys + 1] = core.row_key(self.model.core, id)
+        keys[#keys + 1] = core.row_key(run.model.core, id)
         args[#args + 1] = version
-        args[#args + 1] = core.entries(self.model.core, shadow)
+        args[#args + 1] = core.entries(run.model.core, shadow)
         known[#known + 1] = { id = id, shadow = shadow, ordinal = ordinal }
       end
     end
     if #keys == 0 then return end
-    local found = self:script(check_rows_text)(keys, unpack(args))
+    local found = script(run, check_rows_text)(keys, unpack(args))
     local wrong = {}
     ids = {}
     for i, row in ipairs(known) do
@@ -236,7 +235,7 @@ function Run:check_rows(ids)
         wrong[#wrong + 1] = row
       end
     end
-    self:take_missing(wrong)
+    take_missing(run, wrong)
   end
 end
 
@@ -253,13 +252,13 @@ local function each_page(model, pattern, fn)
   if #page > 0 then fn(page) end
 end
 
-function Run:check_all_rows()
-  local keys = core.keys(self.model.core)
-  each_page(self.model, keys.rows, function(page)
+local function check_all_rows(run)
+  local keys = core.keys(run.model.core)
+  each_page(run.model, keys.rows, function(page)
     local ids = {}
     for i, key in ipairs(page) do ids[i] = key:sub(#keys.row + 1) end
-    self:check_rows(ids)
-    self:step(#page, "rows")
+    check_rows(run, ids)
+    step(run, #page, "rows")
   end)
 end
 
@@ -288,10 +287,10 @@ end
 
 -- judge returns of the candidates, each { member, value, ordinal or id }, those that look
 -- wrong, with the row that they were judged by.
-function Run:judge(key, kind, list)
+local function judge(run, key, kind, list)
   local ordinals, ids = {}, {}
   for i, c in ipairs(list) do ordinals[i] = c.ordinal end
-  if #ordinals > 0 then ids = check(core.ids(self.model.core, ordinals)) end
+  if #ordinals > 0 then ids = check(core.ids(run.model.core, ordinals)) end
   local known, place = {}, {}
   for i, c in ipairs(list) do
     c.id = c.id or ids[i] or ""
@@ -300,7 +299,7 @@ function Run:judge(key, kind, list)
       place[i] = #known
     end
   end
-  local shadows = #known > 0 and self:load(known) or {}
+  local shadows = #known > 0 and load_rows(run, known) or {}
   local suspects = {}
   for i, c in ipairs(list) do
     local shadow = place[i] and shadows[place[i]]
@@ -312,7 +311,7 @@ function Run:judge(key, kind, list)
       c.is_wrong = not has_place
     else
       c.is_wrong = not has_place
-        or not core.is_entry(self.model.core, shadow, key, c.member, c.value)
+        or not core.is_entry(run.model.core, shadow, key, c.member, c.value)
     end
     if c.is_wrong then suspects[#suspects + 1] = c end
   end
@@ -320,43 +319,42 @@ function Run:judge(key, kind, list)
 end
 
 -- settle counts the suspects that are wrong, and mends them if that is wanted.
-function Run:settle(key, kind, suspects)
+local function settle(run, key, kind, suspects)
   if #suspects == 0 then return end
-  local keys, width = core.keys(self.model.core), core.id_width(self.model.core)
+  local keys, width = core.keys(run.model.core), core.id_width(run.model.core)
   local segment = suspects[1].ordinal and math.floor(suspects[1].ordinal / SEGMENT) or 0
-  local args = { self.repair and 1 or 0, kind, keys.ids .. segment, width, keys.row, keys.meta }
+  local args = { run.repair and 1 or 0, kind, keys.ids .. segment, width, keys.row, keys.meta }
   for _, c in ipairs(suspects) do
     local offset = c.ordinal and c.ordinal % SEGMENT or ""
     local id = ids_bytes(width, c.id)
     if c.id == "" and width > 0 then id = ("\0"):rep(width) end
-    for _, v in ipairs { c.member, c.value, offset, id, c.version, (c.ordinal or "") .. ":" .. c.id } do
-      args[#args + 1] = v
-    end
+    local row = (c.ordinal or "") .. ":" .. c.id
+    for _, v in ipairs { c.member, c.value, offset, id, c.version, row } do args[#args + 1] = v end
   end
-  local found = self:script(settle_text)({ key }, unpack(args))
+  local found = script(run, settle_text)({ key }, unpack(args))
   local n = 0
   for i = 1, #suspects do n = n + found[i] end
   if n == 0 then return end
   local what = kind == "live" and "lost" or "ghosts"
-  self:count(what, n)
-  self:problem("%s: %d %s", key, n, what == "lost" and "places are held by no row" or "ghosts")
-  if self.repair then self:count("repaired", n) end
+  count(run, what, n)
+  problem(run, "%s: %d %s", key, n, what == "lost" and "places are held by no row" or "ghosts")
+  if run.repair then count(run, "repaired", n) end
 end
 
 -- by_segment: members of an ordered index are settled a segment at a time.
-function Run:look(key, kind, list)
-  local suspects = self:judge(key, kind, list)
+local function look(run, key, kind, list)
+  local suspects = judge(run, key, kind, list)
   table.sort(suspects, function(a, b) return (a.ordinal or 0) < (b.ordinal or 0) end)
   local group, segment = {}, nil
   for _, c in ipairs(suspects) do
     local s = c.ordinal and math.floor(c.ordinal / SEGMENT)
     if s ~= segment then
-      self:settle(key, kind, group)
+      settle(run, key, kind, group)
       group, segment = {}, s
     end
     group[#group + 1] = c
   end
-  self:settle(key, kind, group)
+  settle(run, key, kind, group)
 end
 
 local readers = {}
@@ -426,35 +424,18 @@ function readers.ids(run, key, segment, _, add)
 end
 
 -- remove_key takes away a whole key that is none of the model's indexes.
-function Run:remove_key(key, fmt, ...)
-  self:count "ghosts"
-  self:problem(fmt, ...)
-  if self.repair then
-    self.model.redis:call("UNLINK", key)
-    self:count "repaired"
+local function remove_key(run, key, fmt, ...)
+  count(run, "ghosts")
+  problem(run, fmt, ...)
+  if run.repair then
+    run.model.redis:call("UNLINK", key)
+    count(run, "repaired")
   end
-end
-
-function Run:check_key(key, kind_in_redis)
-  local kind, segment, width = core.classify(self.model.core, key)
-  if kind == "other" or kind_in_redis == "none" then return end
-  if kind == "unknown" then
-    if not self:is_dropped(key) then self:remove_key(key, "%s belongs to no index", key) end
-    return
-  end
-  if kind_in_redis ~= types[kind] then
-    self.is_again = true
-    self:remove_key(key, "%s is a %s, a %s is expected", key, kind_in_redis, types[kind])
-    return
-  end
-  local add, finish = in_pages(function(page) self:look(key, kind, page) end)
-  readers[kind](self, key, segment, width, add)
-  finish()
 end
 
 -- is_dropped: sync is about to remove the key.
-function Run:is_dropped(key)
-  local model = self.model
+local function is_dropped(run, key)
+  local model = run.model
   local dropped = model.redis:call("HGET", core.keys(model.core).meta, "dropped") or ""
   for name, build in dropped:gmatch "(%S+) (%d+)\n" do
     if core.is_of_build(model.core, name, tonumber(build), key) then return true end
@@ -462,37 +443,104 @@ function Run:is_dropped(key)
   return false
 end
 
-function Run:check_all_keys()
-  local model = self.model
+local function check_key(run, key, kind_in_redis)
+  local kind, segment, width = core.classify(run.model.core, key)
+  if kind == "other" or kind_in_redis == "none" then return end
+  if kind == "unknown" then
+    if not is_dropped(run, key) then remove_key(run, key, "%s belongs to no index", key) end
+    return
+  end
+  if kind_in_redis ~= types[kind] then
+    run.is_again = true
+    remove_key(run, key, "%s is a %s, a %s is expected", key, kind_in_redis, types[kind])
+    return
+  end
+  local add, finish = in_pages(function(page) look(run, key, kind, page) end)
+  readers[kind](run, key, segment, width, add)
+  finish()
+end
+
+local function check_all_keys(run)
+  local model = run.model
   each_page(model, core.keys(model.core).rest, function(page)
     local kinds = model.redis:pipeline(function(p)
       for _, key in ipairs(page) do p:call("TYPE", key) end
     end)
     for i, key in ipairs(page) do
-      self:check_key(key, kinds[i])
-      self:step(1, "index keys")
+      check_key(run, key, kinds[i])
+      step(run, 1, "index keys")
     end
   end)
 end
 
 -- clashes: rows that have a unique value which another row has too.
-function Run:count_clashes()
+local function count_clashes(run)
   local ids = {}
-  for id in pairs(self.clashes) do ids[#ids + 1] = id end
-  self.clashes = {}
+  for id in pairs(run.clashes) do ids[#ids + 1] = id end
+  run.clashes = {}
   table.sort(ids)
   for from = 1, #ids, PAGE do
     local page = {}
     for i = from, math.min(from + PAGE - 1, #ids) do page[#page + 1] = ids[i] end
-    local shadows = self:load(page)
+    local shadows = load_rows(run, page)
     for i, id in ipairs(page) do
-      if shadows[i] then self:mend({ { id = id, shadow = shadows[i], missing = {} } }, "index") end
+      if shadows[i] then mend(run, { { id = id, shadow = shadows[i], missing = {} } }, "index") end
     end
   end
-  for id, failure in pairs(self.clashes) do
-    self:count "uniques"
-    self:problem("row %s: %s", id, failure.message)
+  for id, failure in pairs(run.clashes) do
+    count(run, "uniques")
+    problem(run, "row %s: %s", id, failure.message)
   end
+end
+
+-- restore_meta: without the meta hash nobody writes; where ordinals end is seen from the
+-- bitmaps of rows.
+local function restore_meta(run)
+  local model, keys, top = run.model, core.keys(run.model.core), 0
+  each_page(model, keys.rest, function(page)
+    for _, key in ipairs(page) do
+      local kind, segment = core.classify(model.core, key)
+      if kind == "live" then
+        local last = model.redis:call("STRLEN", key) * 8
+        top = math.max(top, segment * SEGMENT + math.min(last, SEGMENT))
+      end
+    end
+  end)
+  local text, generation = core.schema(model.core)
+  model.redis:multi(function(tx)
+    tx:call("SETNX", keys.schema, text)
+    tx:call("HSETNX", keys.meta, "top", top)
+    tx:call("HSETNX", keys.meta, "gen", generation)
+  end)
+end
+
+-- check_meta finds out whether the stored definition is the model's.
+local function check_meta(run)
+  local model, keys = run.model, core.keys(run.model.core)
+  local generation = model.redis:call("HGET", keys.meta, "gen")
+  local is_adopted = sync.adopt(model)
+  local is_stored = model.redis:call("EXISTS", keys.schema) == 1
+  if is_stored and not is_adopted then
+    fail("model.schema_changed",
+      "model %s is stored with another definition; call its sync()", model.name)
+  elseif not generation and sync.has_rows(model) then
+    count(run, "missing")
+    problem(run, "%s is missing, which says how the rows are stored", keys.meta)
+    if run.repair then
+      restore_meta(run)
+      count(run, "repaired")
+    end
+  end
+end
+
+-- again: what was removed may have been some row's, and what stood in a row's way is gone.
+local function again(run)
+  local missing, repaired = run.report.missing, run.report.repaired
+  run.clashes = {}
+  check_all_rows(run)
+  local more = run.report.missing - missing
+  run.report.missing, run.report.repaired = missing, math.max(repaired,
+    run.report.repaired - more)
 end
 
 --- run(model, options): Model:verify.
@@ -501,34 +549,20 @@ function M.run(model, options)
     error("verify: a table of options expected, got " .. type(options), 3)
   end
   options = options or {}
-  local adopted = require("neap.model_sync").adopt(model)
   local report = { rows = 0, ghosts = 0, missing = 0, uniques = 0, lost = 0, repaired = 0,
     problems = {} }
-  local run = setmetatable({ model = model, report = report, repair = options.repair,
-    progress = options.progress, done = 0, clashes = {}, damaged = {} }, Run)
-  if not adopted and model.redis:call("EXISTS", core.keys(model.core).schema) == 1 then
-    require("neap.model_error").fail("model.schema_changed",
-      "model %s is stored with another definition; call its sync()", model.name)
-  end
+  local run = { model = model, report = report, repair = options.repair,
+    progress = options.progress, done = 0, clashes = {}, damaged = {} }
+  check_meta(run)
   run.total = stats.count(model) * (options.repair and 2 or 1)
-  run:check_all_rows()
-  run:check_all_keys()
+  check_all_rows(run)
+  check_all_keys(run)
   if options.repair and (run.is_again or report.lost + report.ghosts > 0 or next(run.clashes)) then
-    run:again()
+    again(run)
   end
-  run:count_clashes()
+  count_clashes(run)
   report.rows = (stats.count(model))
   return report
-end
-
--- again: what was removed may have been some row's, and what stood in a row's way is gone.
-function Run:again()
-  local missing, repaired = self.report.missing, self.report.repaired
-  self.clashes = {}
-  self:check_all_rows()
-  local more = self.report.missing - missing
-  self.report.missing, self.report.repaired = missing, math.max(repaired,
-    self.report.repaired - more)
 end
 
 return M

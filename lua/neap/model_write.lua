@@ -46,7 +46,7 @@ function M.run_hook(model, name, row)
 end
 
 --- prepare(model, attributes): a new row of them, with defaults where they are nil, and
--- what is wrong with it so far (or nil).
+-- what is wrong with it so far; true if nothing is and all names are known.
 function M.prepare(model, attributes, level)
   if type(model) ~= "table" or not model.core then
     error("a model expected: a colon calls its methods, User:create {}", level + 1)
@@ -55,9 +55,10 @@ function M.prepare(model, attributes, level)
     error(("model %s: a table of attributes expected, got %s"):format(model.name,
       type(attributes)), level + 1)
   end
-  local row, wrong = {}, nil
+  local row, fields, wrong, are_known = {}, model.fields, nil, true
   for k, v in pairs(attributes) do
     if v ~= null then row[k] = v end
+    are_known = are_known and fields[k]
   end
   for name in pairs(model.computed) do
     if attributes[name] ~= nil then
@@ -74,8 +75,12 @@ function M.prepare(model, attributes, level)
       end
     end
   end
-  M.run_hook(model, "before_create", row)
-  return row, M.complete(model, row, nil, wrong)
+  if model.hooks.before_create then
+    model.hooks.before_create(row)
+    are_known = false
+  end
+  wrong = M.complete(model, row, nil, wrong)
+  return row, wrong or are_known and true or nil
 end
 
 --- complete(model, row, old, wrong): computes what is computed and checks the rest; old
@@ -98,12 +103,24 @@ function M.before_save(model, row, old)
   return wrong
 end
 
+--- normalize(model, row, shadow): values that were given in another form than they are
+-- loaded in (a time as text, a set unsorted) as they were stored.
+function M.normalize(model, row, shadow)
+  for name in pairs(model.normalized) do
+    if row[name] ~= nil then rawset(row, name, core.stored(model.core, shadow, name)) end
+  end
+end
+
 --- after_save(model, row, shadow, is_merged): the row is as the shadow has it, if there is
 -- one: else nothing had changed.
 function M.after_save(model, row, shadow, is_merged)
   if shadow then
     M.shadows[row] = shadow
-    if is_merged then core.fill(model.core, row, shadow) end
+    if is_merged then
+      core.fill(model.core, row, shadow)
+    else
+      M.normalize(model, row, shadow)
+    end
   end
   M.run_hook(model, "after_save", row)
 end
@@ -136,10 +153,10 @@ end
 
 --- life(model, options): the milliseconds that a new row has, 0 for no end.
 function M.life(model, options)
-  local seconds = options and options.ttl
   if options ~= nil and type(options) ~= "table" then
     error("options: a table expected, got " .. type(options), 3)
   end
+  local seconds = options and options.ttl
   for name in pairs(options or {}) do
     if name ~= "ttl" then error("unknown option '" .. tostring(name) .. "' (ttl is known)", 3) end
   end
@@ -160,6 +177,20 @@ function M.milliseconds(model, seconds, level)
     error("ttl: seconds above 0 expected, got " .. tostring(seconds), level)
   end
   return math.max(1, math.floor(seconds * 1000))
+end
+
+--- increment(model, key, old, deltas): adds to the row with that key, of the life that old has (or any);
+-- returns its shadow.
+function M.increment(model, key, old, deltas)
+  for name in pairs(deltas) do
+    local f = model.fields[name]
+    if f and (f.immutable or f.computed or f.validate or f.one_of) then
+      fail("model.invalid", "model %s: %s cannot be incremented, as it is %s", model.name, name,
+        f.immutable and "immutable" or f.computed and "computed" or "checked in Lua")
+    end
+  end
+  if next(deltas) == nil then error("bad argument to 'increment' (nothing to add)", 3) end
+  return (M.write(model, core.increment, model.core, key, old, deltas))
 end
 
 return M

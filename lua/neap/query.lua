@@ -186,7 +186,6 @@ end
 function Query:all()
   local list, n = {}, 0
   for rows in each_window(self) do
-    if n == 0 and #rows < window then return array(rows) end
     for i = 1, #rows do list[n + i] = rows[i] end
     n = n + #rows
   end
@@ -216,9 +215,13 @@ function Query:exists()
   return self:count() > 0
 end
 
---- query:ids(): the primary keys of the rows, in order.
+--- query:ids(): the primary keys of the rows, in order; composite ones as text, which load
+-- takes.
 function Query:ids()
-  return self:pluck(self.model.primary)
+  if self.model.primary then return self:pluck(self.model.primary) end
+  local list = {}
+  for row in self:each() do list[#list + 1] = row:primary_key() end
+  return array(list)
 end
 
 --- query:pluck(field): the list of that field's values, null where there is
