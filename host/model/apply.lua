@@ -51,7 +51,9 @@ if last then
 end
 
 local hint, top = tonumber(state[2] or 0), tonumber(state[3] or 0)
-if not hint or not top then return cmsgpack.pack({ DAMAGED }) end
+if not (hint and top and hint >= 0 and hint == floor(hint) and top == floor(top)) then
+  return cmsgpack.pack({ DAMAGED })
+end
 local hint_before, top_before, deletes = hint, top, 0
 local failure -- of a command that should not fail
 

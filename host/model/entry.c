@@ -1,7 +1,6 @@
 // entry: what a row has in the keys of its model besides itself.
 #include "model/entry.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -69,7 +68,7 @@ static void take_id(struct entries *list) {
     buf_addu(&list->e.key, segment_of(list));
     char bytes[16] = {0};
     if (s->id_width == 8) {
-        packed_put(bytes, 8, (uint64_t)strtoll(id.p, NULL, 10));
+        packed_put(bytes, 8, (uint64_t)(int64_t)index_number(id));
     } else if (s->id_width == 16) {
         value_parse_uuid(id.p, id.len, (unsigned char *)bytes);
     }

@@ -215,13 +215,13 @@ bool schema_adopt(struct schema *s, const char *stored, size_t len) {
     return true;
 }
 
-// keeps_rows: rows stay where they are only if the primary key does.
+// keeps_rows: rows stay where they are only if the primary key does; and those
+// that expire have to.
 static bool keeps_rows(struct schema *s, const char *stored, size_t len) {
     struct unit u = unit_of(s, (uint32_t)s->primary);
     struct line line;
-    bool is = has_same_head(s, stored, len) &&
-              find_line(stored, len, u.name, &line) && is_same(&u, &line) &&
-              has_same_ttl(s, stored, len);
+    bool is = find_line(stored, len, u.name, &line) && is_same(&u, &line) &&
+              (s->has_ttl || !find_line(stored, len, "@ttl", &line));
     buf_clear(&u.text);
     return is;
 }

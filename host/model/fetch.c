@@ -46,12 +46,17 @@ static int find_name(const struct fetch *f, const char *name, size_t len) {
     return schema_find(s, name, len);
 }
 
+// read_digits returns a whole number of at most 15 digits; UINT64_MAX if it is
+// none.
 static uint64_t read_digits(const char *s, size_t len) {
     uint64_t n = 0;
     for (size_t i = 0; i < len; i++) {
+        if (s[i] < '0' || s[i] > '9' || len > 15) {
+            return UINT64_MAX;
+        }
         n = n * 10 + (uint64_t)(s[i] - '0');
     }
-    return n;
+    return len ? n : UINT64_MAX;
 }
 
 static void keep_value(struct fetch *f, const char *s, size_t len) {
@@ -63,7 +68,8 @@ static void keep_value(struct fetch *f, const char *s, size_t len) {
     } else if (f->field == NEXT_VERSION && len == ROW_VERSION) {
         memcpy(f->version, s, ROW_VERSION);
     } else if (f->field == NEXT_ORDINAL) {
-        f->ordinal = (uint32_t)read_digits(s, len);
+        uint64_t n = read_digits(s, len);
+        f->ordinal = n < ROW_NO_ORDINAL ? (uint32_t)n : ROW_NO_ORDINAL;
     } else if (f->field == NEXT_EXPIRY) {
         f->expires_ms = read_digits(s, len);
     }

@@ -239,7 +239,7 @@ static void diff_compound(struct diff *d, uint32_t i, const struct row *old,
     bool had = compound_suffix(c, old, &was),
          has = compound_suffix(c, new, &is);
     bool is_same_key = had && has && was.len == is.len &&
-                       memcmp(was.data, is.data, is.len) == 0;
+                       (is.len == 0 || memcmp(was.data, is.data, is.len) == 0);
     if (had && !is_same_key) {
         add_op(d, OP_COMPOUND_REMOVE, 2);
         pack_int(d->out, key);

@@ -36,6 +36,13 @@ M.between = query.between
 local Model = {} -- the methods of every model
 Model.__index = Model
 
+-- check_self raises, at the user's line, if a method was not called with a colon.
+local function check_self(model, name)
+  if getmetatable(model) ~= Model then
+    error(("a model expected: a colon calls its methods, User:%s()"):format(name), 3)
+  end
+end
+
 -- creating ------------------------------------------------------------------
 
 -- become makes an object of a table whose row was stored.
@@ -49,6 +56,7 @@ end
 --- Model:create({ ... }, { ttl = seconds }): stores a new row and returns it. Raises
 -- model.invalid (fields: what is wrong, by name), model.exists, model.unique.
 function Model:create(attributes, options)
+  check_self(self, "create")
   local row, wrong = writing.prepare(self, attributes, 2)
   local shadow, id = write(self, core.create, self.core, row, wrong, writing.life(self, options))
   become(self, row, shadow, id)
@@ -93,6 +101,7 @@ end
 -- is sent if a row is invalid. When Redis refuses some, the others are stored, and an
 -- error is raised: err.errors by place, err.rows those that were stored.
 function Model:create_many(list, options)
+  check_self(self, "create_many")
   check_list(list, "create_many")
   local rows, wrongs, life = {}, {}, writing.life(self, options)
   for i = 1, #list do rows[i], wrongs[i] = writing.prepare(self, list[i], 2) end
@@ -116,6 +125,7 @@ end
 --- Model:save_many(rows): saves each, in batches. Nothing is sent if a row is invalid;
 -- those that Redis refuses are reported in one error, err.errors by place.
 function Model:save_many(rows)
+  check_self(self, "save_many")
   check_list(rows, "save_many")
   local olds, wrongs = {}, {}
   for i = 1, #rows do
@@ -169,6 +179,11 @@ end
 --- Model:upsert { ... }: creates the row, or, if there is one with its primary key, sets
 -- the fields that are given. Returns the row.
 function Model:upsert(attributes)
+  check_self(self, "upsert")
+  if type(attributes) ~= "table" then
+    error(("model %s: a table of attributes expected, got %s"):format(self.name, type(attributes)),
+      2)
+  end
   if next(self.hooks) or self.compute or self.check then
     return upsert_in_steps(self, attributes)
   end
@@ -198,6 +213,7 @@ end
 -- counts as 0. Returns the row as it is then. Raises model.invalid if a field would pass its
 -- limits (then none is changed), model.gone.
 function Model:increment(id, deltas)
+  check_self(self, "increment")
   if type(deltas) ~= "table" then
     error("bad argument #2 to 'increment' ({ field = by } expected)", 2)
   end
@@ -213,14 +229,13 @@ end
 --- Model:load(id): the row, or nil. A composite key is given as its parts, { x = 1, y = 2 },
 -- or as the text that row:primary_key() gives.
 function Model:load(id)
-  if type(self) ~= "table" or not self.core then
-    error("a model expected: a colon calls its methods, User:load(id)", 2)
-  end
+  check_self(self, "load")
   return (read(core.load, self.core, id_of(self, id)))
 end
 
 --- Model:load_many { id, ... }: the rows by place, false where there is none.
 function Model:load_many(ids)
+  check_self(self, "load_many")
   check_list(ids, "load_many")
   if #ids == 0 then return array {} end
   local keys = {}
@@ -230,6 +245,7 @@ end
 
 --- Model:exists(id): whether there is such a row.
 function Model:exists(id)
+  check_self(self, "exists")
   if self.ttl then return self:load(id) ~= nil end
   local key = core.row_key(self.core, id_of(self, id))
   return key ~= nil and self.redis:call("EXISTS", key) == 1
@@ -241,11 +257,13 @@ end
 -- value is compared, a list means any of its values, model.between a range,
 -- neap.null rows without a value. Several conditions must all hold.
 function Model:where(field, ...)
+  check_self(self, "where")
   return query.new(self):where(field, ...)
 end
 
 --- Model:rows(): a query for all rows.
 function Model:rows()
+  check_self(self, "rows")
   return query.new(self)
 end
 
@@ -254,6 +272,7 @@ end
 --- Model:has_many(name, other, field): gives rows a method of that name: the query for
 -- the rows of another model whose reference, an indexed field, is to this one.
 function Model:has_many(name, other, field)
+  check_self(self, "has_many")
   local f = type(other) == "table" and other.refs and other.refs[field]
   if not f or relation.target(other, f) ~= self then
     fail("model.definition", "model %s: has_many(%s): '%s' is no reference to it", self.name,
@@ -274,16 +293,19 @@ end
 -- total, index) is called meanwhile. If it is interrupted, the next call goes on from there.
 -- Raises model.schema_changed if the rows cannot be kept.
 function Model:sync(options)
+  check_self(self, "sync")
   return upkeep.sync(self, options)
 end
 
 --- Model:has_stored_rows(): whether any row is stored, under whatever definition.
 function Model:has_stored_rows()
+  check_self(self, "has_stored_rows")
   return upkeep.has_rows(self)
 end
 
 --- Model:drop { progress = fn }: deletes all rows and indexes, and the stored definition.
 function Model:drop(options)
+  check_self(self, "drop")
   upkeep.drop(self, options)
 end
 
@@ -292,18 +314,21 @@ end
 -- no row stands for), missing (rows that an index lacks), uniques (values that two rows
 -- have), lost (places that no row holds), repaired; problems describes the first 20.
 function Model:verify(options)
+  check_self(self, "verify")
   return verify.run(self, options)
 end
 
 --- Model:stats { progress = fn }: rows, segments, memory: a list of { name, bytes, keys }
 -- for each kind of key, the bytes estimated.
 function Model:stats(options)
+  check_self(self, "stats")
   return stats.read(self, options)
 end
 
 --- Model:sweep(): removes the rows whose time is over now, rather than within a second.
 -- Returns how many there were.
 function Model:sweep()
+  check_self(self, "sweep")
   return ttl.sweep(self)
 end
 

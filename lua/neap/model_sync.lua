@@ -97,6 +97,10 @@ local function unlink_dropped(model)
   script(model, "forget", forget_text)({ keys.meta }, dropped)
 end
 
+local function known_id(model, shadow)
+  return core.row(model.core, shadow):primary_key()
+end
+
 -- check_row raises what keeps a row from being entered into the new indexes.
 local function check_row(model, shadow, building)
   for _, name in ipairs(building) do
@@ -111,7 +115,7 @@ local function check_row(model, shadow, building)
     end
     if wrong then
       fail("model.schema_changed", "model %s: its index of %s cannot be built: row %s: %s",
-        model.name, name, tostring(core.row(model.core, shadow):primary_key()), wrong)
+        model.name, name, known_id(model, shadow), wrong)
     end
   end
 end
@@ -134,8 +138,11 @@ local function enter(model, ordinals, building)
   if #list == 0 then return end
   local done, failures = core.mend(model.core, list, "build")
   if done == FAIL then error(failures, 0) end
-  for _, failure in pairs(failures or {}) do
-    if not errors.is_error(failure, "model.gone") then error(failure, 0) end
+  for i, failure in pairs(failures or {}) do
+    if not errors.is_error(failure, "model.gone") then
+      failure.message = ("%s (row %s)"):format(failure.message, known_id(model, list[i]))
+      error(failure, 0)
+    end
   end
 end
 

@@ -61,6 +61,31 @@ end
 return out
 ]]
 
+-- find_broken_text: which of the rows have no valid ordinal or version? KEYS: rows; ARGV[1]:
+-- 1 if they shall have some, which no other row has, so that they can be numbered anew.
+local find_broken_text = [[
+local out = {}
+for i, key in ipairs(KEYS) do
+  local now, wrong = redis.pcall("HMGET", key, "_v", "_n"), 0
+  if not now.err and redis.call("EXISTS", key) == 1 then
+    local n = tonumber(now[2] or "")
+    if not now[1] or #now[1] ~= 10 then
+      wrong = 1
+      if ARGV[1] == "1" then
+        local name = redis.sha1hex(key .. redis.call("TIME")[2]):sub(1, 6)
+        redis.call("HSET", key, "_v", name .. "\0\0\0\0")
+      end
+    end
+    if not n or not now[2]:match("^%d+$") or n >= 4294967295 then
+      wrong = 1
+      if ARGV[1] == "1" then redis.call("HSET", key, "_n", "4294967294") end
+    end
+  end
+  out[i] = wrong
+end
+return out
+]]
+
 -- settle_text: which suspects are wrong? KEYS: the key they are in. ARGV: repair (0 or 1),
 -- kind, @ids key, width of @ids (0: a hash), what row keys begin with, the meta hash; then for each
 -- the member, its value, the offset of its ordinal (or ""), the id and the version of the row
@@ -190,6 +215,26 @@ local function has_other_row(run, row)
   return other and (core.row_facts(other)) == row.ordinal
 end
 
+-- find_broken looks at rows that could not be loaded; with repair they are numbered anew.
+local function find_broken(run, ids)
+  local keys, broken = {}, {}
+  for i, id in ipairs(ids) do keys[i] = core.row_key(run.model.core, id) or run.row_prefix .. id end
+  local found = script(run, find_broken_text)(keys, run.repair and 1 or 0)
+  for i, id in ipairs(ids) do
+    if found[i] == 1 then
+      count(run, "missing")
+      problem(run, "row %s has no ordinal or no version", id)
+      broken[#broken + 1] = id
+    end
+  end
+  if not run.repair or #broken == 0 then return end
+  local list = {}
+  for i, shadow in ipairs(load_rows(run, broken)) do
+    if shadow then list[#list + 1] = { id = broken[i], shadow = shadow, missing = { 1 } } end
+  end
+  count(run, "repaired", mend(run, list, "renumber"))
+end
+
 local function take_missing(run, rows)
   local enter, renumber, index = {}, {}, {}
   for _, row in ipairs(rows) do
@@ -197,7 +242,8 @@ local function take_missing(run, rows)
     problem(run, "%s lacks row %s%s", row.lacking, row.id, #row.missing > 1
       and (", and %d more keys do"):format(#row.missing - 1) or "")
     local has_place = row.missing[1] ~= 1 and row.missing[1] ~= 2 and row.missing[2] ~= 2
-    local list = has_place and index or has_other_row(run, row) and renumber or enter
+    local is_taken = not has_place and (row.ordinal >= run.top or has_other_row(run, row))
+    local list = has_place and index or is_taken and renumber or enter
     list[#list + 1] = row
   end
   if run.repair then
@@ -212,10 +258,12 @@ local function check_rows(run, ids)
   for _ = 1, 5 do
     if #ids == 0 then return end
     local shadows = load_rows(run, ids)
-    local keys, args, known = {}, {}, {}
+    local keys, args, known, absent = {}, {}, {}, {}
     for i, id in ipairs(ids) do
       local shadow = shadows[i]
-      if shadow then
+      if not shadow then
+        absent[#absent + 1] = id
+      else
         local ordinal, version = core.row_facts(shadow)
         keys[#keys + 1] = core.row_key(run.model.core, id)
         args[#args + 1] = version
@@ -223,6 +271,7 @@ local function check_rows(run, ids)
         known[#known + 1] = { id = id, shadow = shadow, ordinal = ordinal }
       end
     end
+    if #absent > 0 then find_broken(run, absent) end
     if #keys == 0 then return end
     local found = script(run, check_rows_text)(keys, unpack(args))
     local wrong = {}
@@ -493,44 +542,56 @@ local function count_clashes(run)
   end
 end
 
--- restore_meta: without the meta hash nobody writes; where ordinals end is seen from the
--- bitmaps of rows.
-local function restore_meta(run)
-  local model, keys, top = run.model, core.keys(run.model.core), 0
-  each_page(model, keys.rest, function(page)
+-- least_top returns where ordinals end at least, as the bitmaps of rows have it.
+local function least_top(run)
+  local model, top = run.model, 0
+  each_page(model, core.keys(model.core).live .. "*", function(page)
     for _, key in ipairs(page) do
       local kind, segment = core.classify(model.core, key)
-      if kind == "live" then
-        local last = model.redis:call("STRLEN", key) * 8
-        top = math.max(top, segment * SEGMENT + math.min(last, SEGMENT))
+      local length = kind == "live" and tonumber(model.redis:call("STRLEN", key)) or 0
+      if length > 0 then
+        top = math.max(top, segment * SEGMENT + math.min((length - 1) * 8 + 1, SEGMENT))
       end
     end
   end)
+  return top
+end
+
+local function is_whole(text)
+  local n = tonumber(text)
+  return n and n >= 0 and n == math.floor(n)
+end
+
+-- mend_meta: without the meta hash nobody writes. All places below top are looked at again.
+local function mend_meta(run, least)
+  local model, keys = run.model, core.keys(run.model.core)
   local text, generation = core.schema(model.core)
   model.redis:multi(function(tx)
     tx:call("SETNX", keys.schema, text)
-    tx:call("HSETNX", keys.meta, "top", top)
-    tx:call("HSETNX", keys.meta, "gen", generation)
+    tx:call("HSET", keys.meta, "gen", generation, "hint", 0, "top", least + 7)
   end)
+  count(run, "repaired")
 end
 
--- check_meta finds out whether the stored definition is the model's.
+-- check_meta finds out whether the stored definition is the model's, and whether what
+-- is known of the places is true.
 local function check_meta(run)
   local model, keys = run.model, core.keys(run.model.core)
-  local generation = model.redis:call("HGET", keys.meta, "gen")
-  local is_adopted = sync.adopt(model)
   local is_stored = model.redis:call("EXISTS", keys.schema) == 1
-  if is_stored and not is_adopted then
+  if is_stored and not sync.adopt(model) then
     fail("model.schema_changed",
       "model %s is stored with another definition; call its sync()", model.name)
-  elseif not generation and sync.has_rows(model) then
-    count(run, "missing")
-    problem(run, "%s is missing, which says how the rows are stored", keys.meta)
-    if run.repair then
-      restore_meta(run)
-      count(run, "repaired")
-    end
   end
+  local meta = model.redis:call("HMGET", keys.meta, "gen", "top", "hint")
+  if not meta[1] and not sync.has_rows(model) then return end
+  local least = least_top(run)
+  local top, hint = meta[2] or "0", meta[3] or "0"
+  if not meta[1] or not is_whole(top) or not is_whole(hint) or tonumber(top) < least then
+    count(run, "missing")
+    problem(run, "%s does not say how the rows are stored", keys.meta)
+    if run.repair then mend_meta(run, least) end
+  end
+  run.top = tonumber(model.redis:call("HGET", keys.meta, "top") or 0) or 0
 end
 
 -- again: what was removed may have been some row's, and what stood in a row's way is gone.
@@ -552,7 +613,8 @@ function M.run(model, options)
   local report = { rows = 0, ghosts = 0, missing = 0, uniques = 0, lost = 0, repaired = 0,
     problems = {} }
   local run = { model = model, report = report, repair = options.repair,
-    progress = options.progress, done = 0, clashes = {}, damaged = {} }
+    progress = options.progress, done = 0, clashes = {}, damaged = {}, top = 0,
+    row_prefix = core.keys(model.core).row }
   check_meta(run)
   run.total = stats.count(model) * (options.repair and 2 or 1)
   check_all_rows(run)

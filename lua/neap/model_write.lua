@@ -48,9 +48,6 @@ end
 --- prepare(model, attributes): a new row of them, with defaults where they are nil, and
 -- what is wrong with it so far; true if nothing is and all names are known.
 function M.prepare(model, attributes, level)
-  if type(model) ~= "table" or not model.core then
-    error("a model expected: a colon calls its methods, User:create {}", level + 1)
-  end
   if type(attributes) ~= "table" then
     error(("model %s: a table of attributes expected, got %s"):format(model.name,
       type(attributes)), level + 1)
@@ -179,8 +176,8 @@ function M.milliseconds(model, seconds, level)
   return math.max(1, math.floor(seconds * 1000))
 end
 
---- increment(model, key, old, deltas): adds to the row with that key, of the life that old has (or any);
--- returns its shadow.
+--- increment(model, key, old, deltas): adds to the row with that key, of the life that
+-- old has (or any); returns its shadow.
 function M.increment(model, key, old, deltas)
   for name in pairs(deltas) do
     local f = model.fields[name]
