@@ -61,14 +61,18 @@ end
 return out
 ]]
 
--- find_broken_text: which of the rows have no valid ordinal or version? KEYS: rows; ARGV[1]:
--- 1 if they shall have some, which no other row has, so that they can be numbered anew.
+-- find_broken_text: which of the rows have no valid ordinal or version (1), and which are none
+-- at all (2)? KEYS: rows; ARGV[1]: 1 if they shall have an ordinal that no other row has, so that
+-- they can be numbered anew.
 local find_broken_text = [[
 local out = {}
 for i, key in ipairs(KEYS) do
   local now, wrong = redis.pcall("HMGET", key, "_v", "_n"), 0
-  if not now.err and redis.call("EXISTS", key) == 1 then
-    local n = tonumber(now[2] or "")
+  if now.err then
+    wrong = 2
+  elseif not now[1] and not now[2] then
+    wrong = redis.call("EXISTS", key) * 2
+  else
     if not now[1] or #now[1] ~= 10 then
       wrong = 1
       if ARGV[1] == "1" then
@@ -76,6 +80,7 @@ for i, key in ipairs(KEYS) do
         redis.call("HSET", key, "_v", name .. "\0\0\0\0")
       end
     end
+    local n = tonumber(now[2] or "")
     if not n or not now[2]:match("^%d+$") or n >= 4294967295 then
       wrong = 1
       if ARGV[1] == "1" then redis.call("HSET", key, "_n", "4294967294") end
@@ -225,6 +230,9 @@ local function find_broken(run, ids)
       count(run, "missing")
       problem(run, "row %s has no ordinal or no version", id)
       broken[#broken + 1] = id
+    elseif found[i] == 2 then
+      count(run, "lost")
+      problem(run, "%s is no row, though it is called like one", keys[i])
     end
   end
   if not run.repair or #broken == 0 then return end
