@@ -33,11 +33,10 @@ static inline char *buf_reserve(struct buf *b, size_t n) {
 
 // buf_add appends n bytes.
 static inline void buf_add(struct buf *b, const void *bytes, size_t n) {
-    char *p = buf_reserve(b, n);
     if (n) {
-        memcpy(p, bytes, n);
+        memcpy(buf_reserve(b, n), bytes, n);
+        b->len += n;
     }
-    b->len += n;
 }
 
 // buf_addc appends one byte.

@@ -172,6 +172,7 @@ static bool add_increment(const struct schema *s, const struct increment *up,
     double before = v->p ? index_number(*v) : 0, sum = before + up->by;
     *v = (struct value){text, 0};
     if (!isfinite(sum)) {
+        v->len = (size_t)snprintf(text, NUM_TEXT, "%g", sum);
         return false;
     }
     v->len = num_format(text, sum == 0 ? 0 : sum);

@@ -220,7 +220,8 @@ bool schema_adopt(struct schema *s, const char *stored, size_t len) {
 static bool keeps_rows(struct schema *s, const char *stored, size_t len) {
     struct unit u = unit_of(s, (uint32_t)s->primary);
     struct line line;
-    bool is = find_line(stored, len, u.name, &line) && is_same(&u, &line) &&
+    bool is = has_same_head(s, stored, len) &&
+              find_line(stored, len, u.name, &line) && is_same(&u, &line) &&
               (s->has_ttl || !find_line(stored, len, "@ttl", &line));
     buf_clear(&u.text);
     return is;

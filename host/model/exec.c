@@ -1,6 +1,7 @@
 // exec: runs a planned query: columns, order, ids, rows.
 #include "model/exec.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,34 @@ void query_clear(struct query *q) {
     q->count = 0;
 }
 
+// path_of says along what the query's rows are walked.
+static struct walk_path path_of(const struct query *q, const struct plan *p) {
+    const struct schema *s = q->schema;
+    struct walk_path path = {
+        .is_descending = q->is_descending, .low = -INFINITY, .high = INFINITY};
+    uint32_t field = (uint32_t)q->order;
+    if (p->bounds >= 0) {
+        path.low = q->conditions[p->bounds].low;
+        path.high = q->conditions[p->bounds].high;
+    }
+    if (p->compound >= 0) {
+        struct value values[SCHEMA_PARTS];
+        const struct compound *c = &s->compounds[p->compound];
+        for (uint32_t i = 0; i + 1 < c->count; i++) {
+            values[i] =
+                q->conditions[plan_find_equal(q, c->fields[i])].values[0];
+        }
+        key_compound_prefix(&path.key, s, (uint32_t)p->compound);
+        key_compound_suffix(&path.key, values, c->count - 1);
+    } else if (s->fields[field].has_lex) {
+        path.is_lex = true;
+        key_lex(&path.key, s, field);
+    } else {
+        key_zset(&path.key, s, field);
+    }
+    return path;
+}
+
 struct exec *exec_new(struct conn *conn, const struct query *q,
                       struct columns_memory *memory, bool *is_building,
                       char *error, size_t size) {
@@ -41,8 +70,8 @@ struct exec *exec_new(struct conn *conn, const struct query *q,
     e->to_skip = q->offset;
     e->left = q->limit;
     if (p.order == ORDER_WALK) {
-        e->walk =
-            walk_new(conn, q->schema, (uint32_t)q->order, q->is_descending);
+        struct walk_path path = path_of(q, &p);
+        e->walk = walk_new(conn, &path);
     }
     return e;
 }
@@ -402,6 +431,9 @@ static void gather(struct exec *e) {
         if (e->plan.order == ORDER_WALK && !e->walk->is_over) {
             ask_walk(e);
             return;
+        }
+        if (e->plan.bounds >= 0) {
+            break; // what the walk did not meet is not within them
         }
         uint32_t before = e->scan;
         scan_bits(e, e->want - have + e->to_skip);

@@ -73,7 +73,7 @@ static int add_condition(const struct query *q, struct plan *p, int i,
 }
 
 static bool can_be_ordered(const struct field *f) {
-    return f->has_zset || f->index == INDEX_PACKED;
+    return f->has_zset || f->has_lex || f->index == INDEX_PACKED;
 }
 
 // find_driver looks for a condition that names few rows outright.
@@ -90,18 +90,89 @@ static int find_driver(const struct query *q, bool want_primary) {
     return -1;
 }
 
+int plan_find_equal(const struct query *q, uint32_t field) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        const struct condition *c = &q->conditions[i];
+        if (c->field == field && c->op == COND_IN && c->count == 1) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+// find_compound returns the compound index that orders the rows of the query,
+// or -1.
+static int find_compound(const struct query *q) {
+    for (uint32_t i = 0; i < q->schema->compound_count; i++) {
+        const struct compound *c = &q->schema->compounds[i];
+        uint32_t last = c->count - 1, equal = 0;
+        while (equal < last && plan_find_equal(q, c->fields[equal]) >= 0) {
+            equal++;
+        }
+        if (equal == last && c->fields[last] == (uint32_t)q->order &&
+            !c->is_building) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+// find_bounds returns the range that the order's field has to be in, or -1.
+static int find_bounds(const struct query *q) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        if (q->conditions[i].op == COND_RANGE &&
+            q->conditions[i].field == (uint32_t)q->order) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+// is_covered says whether the walk meets only rows that fulfil condition i.
+static bool is_covered(const struct query *q, const struct plan *p,
+                       uint32_t i) {
+    if ((int)i == p->bounds) {
+        return true;
+    }
+    if (p->compound < 0) {
+        return false;
+    }
+    const struct compound *c = &q->schema->compounds[p->compound];
+    for (uint32_t j = 0; j + 1 < c->count; j++) {
+        if (plan_find_equal(q, c->fields[j]) == (int)i) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// choose_walk: along an ordered index. If that has all rows that are wanted and
+// no others, no columns are read.
+static void choose_walk(const struct query *q, struct plan *p) {
+    const struct field *f = &q->schema->fields[q->order];
+    p->order = ORDER_WALK;
+    p->bounds = f->has_lex ? -1 : find_bounds(q);
+    bool is_enough = (p->bounds >= 0 || f->is_required) && !q->schema->has_ttl;
+    for (uint32_t i = 0; i < q->count; i++) {
+        is_enough = is_enough && is_covered(q, p, i);
+    }
+    if (is_enough) {
+        p->way = PLAN_WALK;
+    }
+}
+
 static void choose_order(const struct query *q, struct plan *p) {
     const struct field *f = &q->schema->fields[q->order];
     if (p->way == PLAN_KEYS || p->way == PLAN_UNIQUE) {
         p->order = ORDER_FETCHED;
-    } else if (f->has_zset && (q->count == 0 || f->index != INDEX_PACKED)) {
-        p->order = ORDER_WALK;
-        // every row stands in the ordered index, but so do those that expired
-        if (q->count == 0 && f->is_required && !q->schema->has_ttl) {
-            p->way = PLAN_WALK;
-        }
-    } else {
+        return;
+    }
+    p->compound = find_compound(q);
+    bool is_packed = f->index == INDEX_PACKED && (q->count > 0 || !f->has_zset);
+    if (p->compound < 0 && is_packed) {
         p->order = ORDER_PACKED;
+    } else {
+        choose_walk(q, p);
     }
 }
 
@@ -119,7 +190,8 @@ static int find_building(const struct query *q) {
 }
 
 int plan_make(const struct query *q, struct plan *p, char *error, size_t size) {
-    *p = (struct plan){.way = PLAN_COLUMNS, .driver = -1};
+    *p = (struct plan){
+        .way = PLAN_COLUMNS, .driver = -1, .compound = -1, .bounds = -1};
     int building = find_building(q);
     if (building >= 0) {
         snprintf(error, size,
@@ -129,7 +201,8 @@ int plan_make(const struct query *q, struct plan *p, char *error, size_t size) {
         p->is_building = true;
         return -1;
     }
-    if (q->order >= 0 && !can_be_ordered(&q->schema->fields[q->order])) {
+    if (q->order >= 0 && !can_be_ordered(&q->schema->fields[q->order]) &&
+        find_compound(q) < 0) {
         snprintf(error, size,
                  "model %s: field %s cannot be ordered by; add sort = true",
                  q->schema->name, q->schema->fields[q->order].name);
@@ -140,15 +213,16 @@ int plan_make(const struct query *q, struct plan *p, char *error, size_t size) {
         p->way = primary >= 0 ? PLAN_KEYS : PLAN_UNIQUE;
         p->driver = primary >= 0 ? primary : unique;
     }
+    if (q->order >= 0) {
+        choose_order(q, p);
+    }
     add_step(p, READ_ROWS, -1, 0);
     for (uint32_t i = 0; i < q->count && p->way == PLAN_COLUMNS; i++) {
-        if (add_condition(q, p, (int)i, error, size) < 0) {
+        if ((int)i != p->bounds &&
+            add_condition(q, p, (int)i, error, size) < 0) {
             plan_clear(p);
             return -1;
         }
-    }
-    if (q->order >= 0) {
-        choose_order(q, p);
     }
     if (p->order == ORDER_PACKED) {
         add_step(p, READ_ORDER, -1, 0);
@@ -232,8 +306,16 @@ void plan_explain(const struct query *q, const struct plan *p, struct buf *b) {
         static const char *const ways[] = {"", "sort by the packed column",
                                            "walk the ordered index",
                                            "sort the rows"};
-        buf_printf(b, "%s: %s %s\n", ways[p->order],
-                   q->schema->fields[q->order].name,
+        buf_printf(b, "%s: ", ways[p->order]);
+        if (p->compound >= 0) {
+            buf_printf(b, "compound %s, ",
+                       q->schema->compounds[p->compound].name);
+        }
+        if (p->bounds >= 0) {
+            explain_condition(q, p->bounds, b);
+            buf_adds(b, ", ");
+        }
+        buf_printf(b, "%s %s\n", q->schema->fields[q->order].name,
                    q->is_descending ? "descending" : "ascending");
     }
     if (q->offset) {
@@ -301,6 +383,15 @@ bool query_matches(const struct query *q, const struct row *r) {
     return true;
 }
 
+static int compare_order(const struct field *f, struct value x,
+                         struct value y) {
+    if (!schema_is_numeric(f)) {
+        return compare_values(x, y);
+    }
+    double dx = index_order_number(f, x), dy = index_order_number(f, y);
+    return (dx > dy) - (dx < dy);
+}
+
 int query_compare(const struct query *q, const struct row *a,
                   const struct row *b) {
     int r = 0;
@@ -310,10 +401,7 @@ int query_compare(const struct query *q, const struct row *a,
         if (!x.p || !y.p) {
             r = (x.p == NULL) - (y.p == NULL); // null comes last either way
         } else {
-            const struct field *f = &q->schema->fields[q->order];
-            double dx = index_order_number(f, x);
-            double dy = index_order_number(f, y);
-            r = (dx > dy) - (dx < dy);
+            r = compare_order(&q->schema->fields[q->order], x, y);
             r = q->is_descending ? -r : r;
         }
     }

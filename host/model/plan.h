@@ -69,6 +69,8 @@ struct plan {
     int driver;              // the condition that gives keys
     struct plan_step *steps; // of each segment (READ_ZSET: once)
     uint32_t step_count;
+    int compound;     // ORDER_WALK: along this compound index; -1: the field's
+    int bounds;       // ORDER_WALK: the condition that bounds it; -1: none
     bool is_building; // an index that is needed is under construction
 };
 
@@ -79,6 +81,9 @@ void plan_clear(struct plan *p);
 
 // plan_explain appends the plan as text, a line a step.
 void plan_explain(const struct query *q, const struct plan *p, struct buf *b);
+
+// plan_find_equal returns the condition that gives the field one value, or -1.
+int plan_find_equal(const struct query *q, uint32_t field);
 
 // query_matches says whether a row fulfils all conditions.
 bool query_matches(const struct query *q, const struct row *r);

@@ -225,7 +225,8 @@ void schema_describe_field(const struct schema *s, uint32_t i, struct buf *b) {
             buf_printf(b, " %s", s->fields[s->parts[j]].name);
         }
     }
-    if (f->is_required && f->has_zset) { // a walk along it meets every row
+    if (f->is_required &&
+        (f->has_zset || f->has_lex)) { // a walk along it meets every row
         buf_adds(b, " required");
     }
     if (f->is_unique) {

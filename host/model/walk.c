@@ -5,6 +5,7 @@
 // entry is one that was taken over already.
 #include "model/walk.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +13,11 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "model/index.h"
-#include "model/key.h"
 
-struct walk *walk_new(struct conn *conn, const struct schema *s, uint32_t field,
-                      bool is_descending) {
+struct walk *walk_new(struct conn *conn, const struct walk_path *path) {
     struct walk *w = xcalloc(1, sizeof *w);
     w->conn = conn;
-    w->schema = s;
-    w->field = field;
-    w->is_descending = is_descending;
+    w->path = *path;
     w->overlap = 1;
     return w;
 }
@@ -32,6 +29,8 @@ void walk_free(struct walk *w) {
     free(w->seen);
     buf_clear(&w->found);
     buf_clear(&w->same);
+    buf_clear(&w->last);
+    buf_clear(&w->path.key);
     free(w);
 }
 
@@ -73,16 +72,24 @@ static void end_tie(struct walk *w) {
     w->same.len = 0;
 }
 
+// ordinal_of returns the ordinal at the end of a member.
+static uint32_t ordinal_of(const char *s, size_t len) {
+    const unsigned char *u = (const unsigned char *)s + len - 4;
+    return len < 4 ? UINT32_MAX
+                   : (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
+                         (uint32_t)u[2] << 8 | u[3];
+}
+
 // is_done says whether an entry is, or lies before, the last one taken over.
 static bool is_done(const struct walk *w, double score) {
     if (!w->is_begun) {
         return false;
     }
     if (score != w->done_score) {
-        return (score < w->done_score) != w->is_descending;
+        return (score < w->done_score) != w->path.is_descending;
     }
-    return w->is_descending ? w->member >= w->done_member
-                            : w->member <= w->done_member;
+    return w->path.is_descending ? w->member >= w->done_member
+                                 : w->member <= w->done_member;
 }
 
 static void take_entry(struct walk *w, double score) {
@@ -104,10 +111,33 @@ static void take_entry(struct walk *w, double score) {
     w->is_begun = true;
     w->done_score = score;
     w->done_member = w->member;
-    if (w->is_descending) {
+    if (w->path.is_descending) {
         buf_add(&w->same, &w->member, sizeof w->member);
     } else {
         find(w, w->member);
+    }
+}
+
+// take_member takes an entry of an index by bytes over: none comes twice, as
+// the next read begins behind it. A value's rows are those with the same bytes
+// before their ordinals.
+static void take_member(struct walk *w, const char *s, size_t len) {
+    bool is_same =
+        w->last.len == len && len >= 4 && memcmp(w->last.data, s, len - 4) == 0;
+    w->taken++;
+    w->last.len = 0;
+    buf_add(&w->last, s, len);
+    if (!is_same) {
+        end_tie(w);
+    }
+    uint32_t n = ordinal_of(s, len);
+    if (n == UINT32_MAX) {
+        return;
+    }
+    if (w->path.is_descending) {
+        buf_add(&w->same, &n, sizeof n);
+    } else {
+        find(w, n);
     }
 }
 
@@ -118,14 +148,13 @@ static void ask(struct walk *w);
 static void *on_string(struct waiter *waiter, const redisReadTask *t,
                        const char *s, size_t len) {
     struct walk *w = waiter->ctx;
-    const unsigned char *u = (const unsigned char *)s;
     if (t->type == REDIS_REPLY_ERROR) {
         snprintf(w->code, sizeof w->code, "model.damaged");
         snprintf(w->error, sizeof w->error, "%.*s", (int)len, s);
+    } else if (t->parent && w->path.is_lex) {
+        take_member(w, s, len);
     } else if (t->parent && t->idx % 2 == 0) {
-        w->member = len == 4 ? (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
-                                   (uint32_t)u[2] << 8 | u[3]
-                             : UINT32_MAX;
+        w->member = len == 4 ? ordinal_of(s, len) : UINT32_MAX;
     } else if (t->parent && w->member != UINT32_MAX) {
         take_entry(w, index_number((struct value){s, len}));
     }
@@ -135,7 +164,7 @@ static void *on_string(struct waiter *waiter, const redisReadTask *t,
 static void *on_array(struct waiter *waiter, const redisReadTask *t, size_t n) {
     struct walk *w = waiter->ctx;
     if (!t->parent) {
-        w->is_over = n / 2 < w->asked;
+        w->is_over = (w->path.is_lex ? n : n / 2) < w->asked;
     }
     return w;
 }
@@ -157,7 +186,8 @@ static void on_done(struct waiter *waiter) {
         w->done(w, w->code, w->error);
         return;
     }
-    if (w->is_torn || (w->taken == 0 && w->tie > 0)) {
+    bool is_lost = w->taken == 0 && w->tie > 0;
+    if (!w->path.is_lex && (w->is_torn || is_lost)) {
         w->overlap *= 8;
         ask(w);
         return;
@@ -178,19 +208,47 @@ static void on_failed(struct waiter *waiter, const char *code,
 static const struct sink walk_sink = {on_string, on_array, on_integer,
                                       on_nil,    on_done,  on_failed};
 
-static void ask(struct walk *w) {
-    struct buf *out = conn_out(w->conn), key = {0};
-    char score[NUM_TEXT];
-    key_zset(&key, w->schema, w->field);
-    resp_command(out, 8);
-    resp_arg_s(out, w->is_descending ? "ZREVRANGEBYSCORE" : "ZRANGEBYSCORE");
-    resp_arg(out, key.data, key.len);
-    if (w->is_begun) {
-        resp_arg(out, score, num_format(score, w->score));
+// ask_lex goes on behind the last member.
+static void ask_lex(struct walk *w) {
+    struct buf *out = conn_out(w->conn), from = {0};
+    bool is_down = w->path.is_descending;
+    w->taken = 0;
+    if (w->last.len) {
+        buf_addc(&from, '(');
+        buf_add(&from, w->last.data, w->last.len);
     } else {
-        resp_arg_s(out, w->is_descending ? "+inf" : "-inf");
+        buf_addc(&from, is_down ? '+' : '-');
     }
-    resp_arg_s(out, w->is_descending ? "-inf" : "+inf");
+    resp_command(out, 7);
+    resp_arg_s(out, is_down ? "ZREVRANGEBYLEX" : "ZRANGEBYLEX");
+    resp_arg(out, w->path.key.data, w->path.key.len);
+    resp_arg(out, from.data, from.len);
+    resp_arg_s(out, is_down ? "-" : "+");
+    resp_arg_s(out, "LIMIT");
+    resp_arg_s(out, "0");
+    resp_arg_u(out, w->asked);
+    buf_clear(&from);
+    conn_wait(w->conn, &walk_sink, w);
+}
+
+static void add_score(struct buf *out, double v) {
+    char text[NUM_TEXT];
+    if (isinf(v)) {
+        resp_arg_s(out, v < 0 ? "-inf" : "+inf");
+    } else {
+        resp_arg(out, text, num_format(text, v));
+    }
+}
+
+static void ask(struct walk *w) {
+    struct buf *out = conn_out(w->conn);
+    const struct walk_path *p = &w->path;
+    double begin = p->is_descending ? p->high : p->low;
+    resp_command(out, 8);
+    resp_arg_s(out, p->is_descending ? "ZREVRANGEBYSCORE" : "ZRANGEBYSCORE");
+    resp_arg(out, p->key.data, p->key.len);
+    add_score(out, w->is_begun ? w->score : begin);
+    add_score(out, p->is_descending ? p->low : p->high);
     resp_arg_s(out, "WITHSCORES");
     resp_arg_s(out, "LIMIT");
     w->tie = w->tie > w->overlap ? w->tie - w->overlap : 0;
@@ -198,7 +256,6 @@ static void ask(struct walk *w) {
     w->is_torn = false;
     resp_arg_u(out, w->tie);
     resp_arg_u(out, w->asked);
-    buf_clear(&key);
     conn_wait(w->conn, &walk_sink, w);
 }
 
@@ -207,5 +264,9 @@ void walk_more(struct walk *w, uint32_t count, walk_fn done, void *ctx) {
     w->done = done;
     w->ctx = ctx;
     w->found.len = 0;
-    ask(w);
+    if (w->path.is_lex) {
+        ask_lex(w);
+    } else {
+        ask(w);
+    }
 }

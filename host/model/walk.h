@@ -1,6 +1,7 @@
 // walk: along an ordered index, a few entries at a time, while others write.
 //
-//   struct walk *w = walk_new(conn, schema, field, is_descending);
+//   struct walk_path path = {.key = key, .low = -INFINITY, .high = INFINITY};
+//   struct walk *w = walk_new(conn, &path);
 //   walk_more(w, 1024, on_found, me);  // w->found has the next ordinals
 //   ... until w->is_over
 //
@@ -11,17 +12,22 @@
 #define NEAP_MODEL_WALK_H
 
 #include "model/bits.h"
-#include "model/schema.h"
 #include "redis/conn.h"
 
 struct walk;
 typedef void (*walk_fn)(struct walk *w, const char *code, const char *error);
 
+// An ordered index, and which part of it is of interest.
+struct walk_path {
+    struct buf key; // the walk takes it over
+    bool is_lex;    // values and ordinals, rather than ordinals by number
+    bool is_descending;
+    double low, high; // by number: both ends included
+};
+
 struct walk {
     struct conn *conn;
-    const struct schema *schema;
-    uint32_t field;
-    bool is_descending;
+    struct walk_path path;
     bool is_over;
     struct buf found; // of uint32_t
     walk_fn done;
@@ -39,14 +45,14 @@ struct walk {
     // the last entry taken over, and what was
     double done_score;
     uint32_t done_member;
+    struct buf last;    // is_lex: the last member as it is
     struct buf same;    // of uint32_t: those of done_score, going down
     struct bits **seen; // by segment, NULL where there is none
     uint32_t seen_count;
 };
 
 // walk_new and walk_free make a walk and end it.
-struct walk *walk_new(struct conn *conn, const struct schema *s, uint32_t field,
-                      bool is_descending);
+struct walk *walk_new(struct conn *conn, const struct walk_path *path);
 void walk_free(struct walk *w);
 
 // walk_more reads up to `count` further entries; done is called once, with
