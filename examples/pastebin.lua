@@ -24,8 +24,10 @@ app:post("/pastes", function(req)
   local body = (typed.body or ""):gsub("\r\n", "\n") -- a browser sends CRLF
   if not body:find("%S") then return pages.form(typed, "There is no text to paste.") end
   local title = typed.title ~= "" and typed.title or nil
+  local ttl = Paste.expiries[typed.expiry or "never"]
+  if ttl == nil then return pages.form(typed, "The expiry was not accepted: it is not offered.") end
   local ok, paste = pcall(Paste.create, Paste, { title = title, body = body,
-    language = typed.language })
+    language = typed.language }, { ttl = ttl })
   if not ok then
     if not neap.is_error(paste, "model.invalid") then error(paste, 0) end
     local field, wrong = next(paste.fields)
@@ -65,4 +67,5 @@ app:get("/language/:name", function(req)
   return 404
 end)
 
+Paste:sync()
 print(app:listen(tonumber(arg[1] or os.getenv "PORT") or 8080).url .. "/")

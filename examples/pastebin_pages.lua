@@ -54,7 +54,9 @@ local form = [[
 {{body}}</textarea>
 <div class="row">
 <input name="title" aria-label="Title" placeholder="Title (optional)" value="{{title}}">
-<select name="language" aria-label="Language">{{{options}}}</select>
+<select name="language" aria-label="Language">{{{languages}}}</select>
+<label><span class="dim">Expires after</span>
+<select name="expiry">{{{expiries}}}</select></label>
 <button>Paste</button>
 </div>
 </form>
@@ -63,7 +65,7 @@ local form = [[
 local view = [[
 <h1>{{title}}</h1>
 <div class="row dim">
-<a href="/language/{{language}}">{{language}}</a> <time>{{time}}</time>
+<a href="/language/{{language}}">{{language}}</a> <time>{{time}}</time> {{{expiry}}}
 <span>{{size}} bytes</span> <a href="/raw/{{id}}">Raw</a>
 </div>
 <pre>
@@ -103,28 +105,40 @@ local function problem(text)
   return text and fill([[<p class="problem" role="alert">{{text}}</p>]], { text = text })
 end
 
+-- options returns the choices of a <select>.
+local function options(names, chosen)
+  local list = {}
+  for i, name in ipairs(names) do
+    local selected = name == chosen and " selected" or ""
+    list[i] = fill("<option{{selected}}>{{name}}</option>", { name = name, selected = selected })
+  end
+  return table.concat(list)
+end
+
 --- pages.form(typed, wrong): the form, with what was typed and what is wrong.
 function M.form(typed, wrong)
-  local options = {}
-  for i, name in ipairs(Paste.fields.language.values) do
-    local selected = name == (typed.language or "text") and " selected" or ""
-    options[i] = fill("<option{{selected}}>{{name}}</option>", { name = name, selected = selected })
-  end
   return page("New paste", fill(form, { body = typed.body or "", title = typed.title or "",
-    options = table.concat(options), note = problem(wrong) or "" }), wrong and 422)
+    languages = options(Paste.fields.language.values, typed.language or "text"),
+    expiries = options(Paste.expiries, typed.expiry or "never"),
+    note = problem(wrong) or "" }), wrong and 422)
+end
+
+local function time_text(seconds)
+  return os.date("!%Y-%m-%d %H:%M UTC", math.floor(seconds))
 end
 
 -- shown returns what the templates show of a paste.
 local function shown(paste)
   return { id = paste.id, title = paste.title or "Untitled", language = paste.language,
-    body = paste.body, size = #paste.body,
-    time = os.date("!%Y-%m-%d %H:%M UTC", math.floor(paste.created_at)) }
+    body = paste.body, size = #paste.body, time = time_text(paste.created_at) }
 end
 
 --- pages.paste(paste, token, wrong): a paste, and the form that deletes it; the
 -- token is what its author's browser keeps, or what somebody typed.
 function M.paste(paste, token, wrong)
-  local values = shown(paste)
+  local values, ends = shown(paste), paste:expires_at()
+  values.expiry = ends and fill("<span>expires <time>{{time}}</time></span>",
+    { time = time_text(ends) }) or ""
   values.token, values.open = token or "", token and "open" or ""
   values.note = problem(wrong) or token and [[<p class="dim">This browser keeps the token, and
 anyone who has it can delete the paste.</p>]] or ""

@@ -1,8 +1,9 @@
--- paste: a text that is shown under a short link.
+-- paste: a text that is shown under a short link, for ever or for a while.
 --
 --   local Paste = require "models.paste"
 --   local paste = Paste:create { title = "Greeting", body = "print(1)", language = "lua" }
 --   print("/p/" .. paste.id)
+--   Paste:create({ body = "not for long" }, { ttl = Paste.expiries["1 hour"] })
 --   Paste:where { language = "lua" }:order_by("created_at", "desc"):limit(50)
 --
 -- Whoever knows the token may delete the paste: show it to its author alone.
@@ -19,12 +20,18 @@ local function new_id()
   end))
 end
 
-return model.define("paste", {
+local Paste = model.define("paste", {
   id         = field.string { primary_key = true, default = new_id },
   title      = field.string { max = 80 },
-  body       = field.string { required = true, max = 256 * 1024 },
+  body       = field.text   { required = true, max = 256 * 1024 },
   language   = field.enum   { "text", "c", "css", "go", "html", "java", "javascript", "json", "lua",
     "markdown", "python", "ruby", "rust", "shell", "sql", default = "text", index = true },
   token      = field.string { required = true, default = neap.token },
   created_at = field.time   { default = neap.now, sort = true },
-})
+}, { ttl = true })
+
+--- Paste.expiries: the choices of how long a paste stays, in order, and the ttl of each by name.
+Paste.expiries = { "never", "10 minutes", "1 hour", "1 day", "1 week", never = false,
+  ["10 minutes"] = 600, ["1 hour"] = 3600, ["1 day"] = 86400, ["1 week"] = 7 * 86400 }
+
+return Paste

@@ -71,6 +71,8 @@ describe("the pastebin", function()
     assert.matches('<input name="title"', res.body)
     assert.matches('<select name="language"', res.body)
     assert.matches("<option selected>text</option>", res.body)
+    assert.matches('<select name="expiry"', res.body)
+    assert.matches("<option selected>never</option><option>10 minutes</option>", res.body)
   end)
 
   case("shows a paste, escaped", function()
@@ -147,6 +149,28 @@ describe("the pastebin", function()
     assert.equal(422, res.status)
     assert.matches("The language was not accepted", res.body, 1, true)
     assert.matches("kept &lt;text&gt;</textarea>", res.body, 1, true)
+  end)
+
+  case("shows when a paste ends, if it does", function()
+    local hour = os.date("!%Y-%m-%d %H", os.time() + 3600)
+    local page = request("GET", "/p/" .. post { body = "x", expiry = "1 hour" }).body
+    local ends = page:match("expires <time>(%d+%-%d+%-%d+ %d+):%d+ UTC</time>")
+    assert.is_true(ends >= hour, ends)
+    for _, expiry in ipairs { "never", false } do
+      page = request("GET", "/p/" .. post { body = "x", expiry = expiry or nil }).body
+      assert.is_nil(page:find("expires", 1, true))
+    end
+  end)
+
+  case("refuses an expiry that it does not offer", function()
+    for _, expiry in ipairs { "2 hours", "600", "1", "", "-1" } do
+      local res = request("POST", "/pastes", { body = "kept", expiry = expiry })
+      assert.equal(422, res.status)
+      assert.matches("The expiry was not accepted", res.body, 1, true)
+      assert.matches("kept</textarea>", res.body, 1, true)
+    end
+    local res = request("POST", "/pastes", { body = " ", expiry = "1 week" })
+    assert.matches("<option selected>1 week</option>", res.body, 1, true)
   end)
 
   case("takes a paste as long as the model allows", function()

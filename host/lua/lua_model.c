@@ -192,6 +192,7 @@ static int l_load(lua_State *L) {
     }
     struct buf id = {0};
     if (!canonical_id(L, m, 2, &id)) {
+        buf_clear(&id);
         lua_pushnil(L);
         return 1;
     }

@@ -142,6 +142,32 @@ static int l_row_facts(lua_State *L) {
     return 3;
 }
 
+// is_sound(model, shadow, field) -> whether what is stored is a value of the
+// field's type, or null
+static int l_is_sound(lua_State *L) {
+    struct model *m = lua_model_check(L, 1);
+    const struct row *r = lua_row_check_shadow(L, 2);
+    size_t len;
+    const char *name = luaL_checklstring(L, 3, &len);
+    int field = schema_find(&m->schema, name, len);
+    struct value v = row_get(r, (uint32_t)field);
+    if (field < 0 || !v.p) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    struct field plain = m->schema.fields[field];
+    plain.has_min = plain.has_max = false;
+    struct buf b = {0};
+    struct value again;
+    lua_row_push_value(L, &plain, v);
+    const char *wrong =
+        lua_row_encode_value(L, lua_gettop(L), &plain, &b, &again);
+    lua_pushboolean(L, !wrong && again.p && b.len == v.len &&
+                           (b.len == 0 || memcmp(b.data, v.p, b.len) == 0));
+    buf_clear(&b);
+    return 1;
+}
+
 // bits(text, base) -> the list of the ordinals whose bits are set in a slice of
 // a bitmap that begins at that ordinal
 static int l_bits(lua_State *L) {
@@ -236,6 +262,7 @@ static const luaL_Reg functions[] = {{"adopt", l_adopt},
                                      {"classify", l_classify},
                                      {"id_width", l_id_width},
                                      {"row_facts", l_row_facts},
+                                     {"is_sound", l_is_sound},
                                      {"bits", l_bits},
                                      {"ids", l_ids},
                                      {NULL, NULL}};

@@ -2,7 +2,6 @@
 // for host/model/commit.
 #include <lauxlib.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -567,14 +566,11 @@ static int l_increment(lua_State *L) {
         char error[64];
         int field =
             batch_merge(&m->schema, w, row_copy(old), error, sizeof error);
-        if (field >= 0) {
-            lua_write_error_push_range(L, m, field, error);
-            free(w->old);
+        if (field >= 0) { // as it was loaded: the row as it is now decides
             free(w->new);
-            free(w->id);
-            free(w->increments);
-            free(w);
-            return lua_error(L);
+            w->new = NULL;
+            memset(w->old->version + ROW_CREATION, 0xff,
+                   ROW_VERSION - ROW_CREATION);
         }
     }
     return commit_and_wait(L, m, t, w);

@@ -20,8 +20,8 @@ static void push_unique_error(lua_State *L, struct model *m, struct write *w,
     lua_setfield(L, -2, "field");
 }
 
-void lua_write_error_push_range(lua_State *L, struct model *m, int field,
-                                const char *value) {
+static void push_range_error(lua_State *L, struct model *m, int field,
+                             const char *value) {
     const struct field *f = &m->schema.fields[field];
     double v = strtod(value, NULL);
     bool is_low = f->has_min && v < f->min, is_high = f->has_max && v > f->max;
@@ -65,7 +65,7 @@ void lua_write_error_push(lua_State *L, struct model *m, struct write *w,
                        w->id);
         break;
     case WRITE_UNIQUE: push_unique_error(L, m, w, field); break;
-    case WRITE_RANGE: lua_write_error_push_range(L, m, field, error); break;
+    case WRITE_RANGE: push_range_error(L, m, field, error); break;
     case WRITE_CONFLICT: push_conflict_error(L, m, w); break;
     default: lua_push_error(L, error_code, "%s", error);
     }

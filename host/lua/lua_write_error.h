@@ -12,9 +12,4 @@ void lua_write_error_push(lua_State *L, struct model *m, struct write *w,
                           enum write_code code, int field,
                           const char *error_code, const char *error);
 
-// lua_write_error_push_range: an increment would have made the field `value`,
-// which passes its limits. // [-0, +1]
-void lua_write_error_push_range(lua_State *L, struct model *m, int field,
-                                const char *value);
-
 #endif

@@ -101,7 +101,7 @@ static void pack_id(const struct schema *s, const struct write *w,
 static void pack_versions(struct write *w, struct buf *b) {
     size_t known = w->kind == WRITE_INCREMENT ? ROW_CREATION : ROW_VERSION;
     pack_bytes(b, w->old ? w->old->version : "", w->old ? known : 0);
-    if (w->kind == WRITE_SAVE && w->old) {
+    if (w->kind == WRITE_SAVE && w->old && w->new) {
         row_next_version(w->old, w->new->version);
     }
     pack_bytes(b, w->new ? w->new->version : "", w->new ? ROW_VERSION : 0);

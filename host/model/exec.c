@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "model/key.h"
 
-enum { walk_chunk = 1024 };
+enum { walk_chunk = 1024, more_ranked = 64 };
 
 // -- life
 
@@ -146,14 +146,12 @@ static int by_value(const void *a, const void *b) {
     return (x->ordinal > y->ordinal) - (x->ordinal < y->ordinal);
 }
 
-// order_packed finds the rows that the limit lets through, in order: the best
-// of each segment, merged. Nulls rank last in either direction.
-static void order_packed(struct exec *e) {
+// order_packed readies the first `most` rows in order, but for those that it
+// readied before: the best of each segment, merged. Nulls rank last in either
+// direction.
+static void order_packed(struct exec *e, uint64_t most) {
     const struct columns *c = e->columns;
     const struct field *f = &e->query.schema->fields[e->query.order];
-    uint64_t most = e->query.limit > NO_LIMIT - e->query.offset
-                        ? NO_LIMIT
-                        : e->query.limit + e->query.offset;
     struct ranked *all = NULL;
     size_t n = 0;
     for (uint32_t i = 0; i < c->segments; i++) {
@@ -177,8 +175,9 @@ static void order_packed(struct exec *e) {
     if (c->segments > 1 && n) {
         qsort(all, n, sizeof all[0], by_value);
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = (size_t)e->ranked; i < n && i < most; i++) {
         push_ordinal(&e->ready, all[i].ordinal);
+        e->ranked++;
     }
     free(all);
 }
@@ -188,7 +187,9 @@ static void on_columns(struct columns *c, const char *code, const char *error) {
     if (!code) {
         e->memory->segments = c->segments;
         if (e->plan.order == ORDER_PACKED) {
-            order_packed(e);
+            const struct query *q = &e->query;
+            bool is_all = q->limit > NO_LIMIT - q->offset;
+            order_packed(e, is_all ? NO_LIMIT : q->limit + q->offset);
         }
     }
     end(e, code, error);
@@ -426,7 +427,14 @@ static void gather(struct exec *e) {
             break;
         }
         if (e->plan.order == ORDER_PACKED) {
-            break;
+            uint64_t before = e->ranked;
+            if (e->query.limit != NO_LIMIT) { // some were gone by now
+                order_packed(e, before + e->want + e->to_skip + more_ranked);
+            }
+            if (e->ranked == before) {
+                break;
+            }
+            continue;
         }
         if (e->plan.order == ORDER_WALK && !e->walk->is_over) {
             ask_walk(e);

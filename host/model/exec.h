@@ -33,6 +33,7 @@ struct exec {
     // ordinals that come next, and where their source stands
     struct buf ready; // of uint32_t
     size_t ready_at;
+    uint64_t ranked;   // ORDER_PACKED: how many were readied
     uint32_t scan;     // ORDER_NONE: the next ordinal to look at
     struct walk *walk; // ORDER_WALK
     uint64_t to_skip, left;

@@ -91,8 +91,9 @@ struct schema {
     struct buf text;     // the stored definition
 };
 
-// schema_finish checks the definition, derives the indexes, the text and the
-// generation. Returns 0, or -1 with the reason in error.
+// schema_finish checks the definition, sorts the compound indexes by name,
+// derives the indexes, the text and the generation. Returns 0, or -1 with the
+// reason in error.
 int schema_finish(struct schema *s, char *error, size_t size);
 
 // schema_describe derives the text and the generation; schema_describe_field

@@ -282,6 +282,10 @@ function Model:has_many(name, other, field)
     fail("model.definition", "model %s: has_many(%s): %s of %s needs index = true", self.name,
       tostring(name), field, other.name)
   end
+  if type(name) ~= "string" or Row[name] then
+    fail("model.definition", "model %s: has_many(%s): a name that no row's method has is expected",
+      self.name, tostring(name))
+  end
   self.methods[name] = function(row) return other:where(field, writing.key_of(row)) end
 end
 

@@ -107,7 +107,9 @@ local function check_row(model, shadow, building)
     local f = model.fields[name]
     local value = f and core.stored(model.core, shadow, name)
     local wrong
-    if f and value == nil and f.required then
+    if f and not core.is_sound(model.core, shadow, name) then
+      wrong = "what is stored is no " .. f.type
+    elseif f and value == nil and f.required then
       wrong = "it is required, and has no value"
     elseif f and type(value) == "number" then
       if f.min and value < f.min then wrong = ("it is %.17g, below the minimum"):format(value) end

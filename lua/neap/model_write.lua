@@ -111,13 +111,11 @@ end
 --- after_save(model, row, shadow, is_merged): the row is as the shadow has it, if there is
 -- one: else nothing had changed.
 function M.after_save(model, row, shadow, is_merged)
-  if shadow then
-    M.shadows[row] = shadow
-    if is_merged then
-      core.fill(model.core, row, shadow)
-    else
-      M.normalize(model, row, shadow)
-    end
+  M.shadows[row] = shadow or M.shadows[row]
+  if shadow and is_merged then
+    core.fill(model.core, row, shadow)
+  else
+    M.normalize(model, row, M.shadows[row])
   end
   M.run_hook(model, "after_save", row)
 end

@@ -1,60 +1,130 @@
--- model: creates, loads and queries of the seed model, beside redis-benchmark
--- and ZINTER on the same server in the same run.
+-- model: writes, loads and queries of the seed model, beside the write script
+-- alone, redis-benchmark and ZINTER, on the same server in the same run.
 --
 --   build/neap spec/bench/model.lua [rows]
 package.path = "spec/bench/support/?.lua;" .. package.path
 local measure = require "measure"
+local recorder = require "recorder"
+local seed = require "seed"
 local neap = require "neap"
+local model = neap.model
 local rows_wanted = tonumber(arg[1]) or 20000
 local workers = 100
-local model, field = neap.model, neap.field
 local redis = neap.redis "memory:"
 measure.pin(redis)
 
-local User = model.define("bench_user", {
-  id = field.uuid { primary_key = true },
-  name = field.string { required = true },
-  age = field.integer { required = true, min = 0, max = 150, sort = true },
-  gender = field.enum { "male", "female", index = true },
-  country_code = field.enum { "USA", "GBR", "DEU", "FRA", "ITA", "ESP", "NLD", "SWE", "POL", "PRT",
-    index = true },
-}, { redis = redis })
-local countries = { "USA", "GBR", "DEU", "FRA", "ITA", "ESP", "NLD", "SWE", "POL", "PRT" }
+local User = seed.define(redis, { sort = true })
+local data = seed.list(rows_wanted)
 
--- uniform data: the numerical recipes' generator, three draws a row
-local seed = 1
-local function draw(n)
-  seed = (seed * 1664525 + 1013904223) % 4294967296
-  return math.floor(seed / 65536) % n
+-- script_alone returns rows a second when redis-cli feeds the server the very
+-- commands that neap sends, in batches of 32 rows: what no client can surpass.
+local function script_alone()
+  local batch = 32
+  local relay = recorder.start(measure.socket(redis))
+  local client = neap.redis(relay.url)
+  local Recorded = seed.define(client, { sort = true })
+  Recorded:create(data[1]) -- the script is loaded
+  relay:clear()
+  -- a list with nothing under way is sent as two batches
+  for _, list in ipairs(seed.batches(data, 2 * batch)) do Recorded:create_many(list) end
+  local bytes = relay:bytes()
+  client:close()
+  relay:stop()
+  local _, calls = bytes:gsub("\r\n$7\r\nEVALSHA\r\n", "")
+  assert(calls == 2 * math.ceil(rows_wanted / 2 / batch), calls .. " batches of another size")
+  local path = os.tmpname()
+  local file = assert(io.open(path, "wb"))
+  file:write(bytes)
+  file:close()
+  redis:flushall()
+  User:sync()
+  local answer
+  local rate = measure.rate(rows_wanted, function()
+    answer = measure.run("sh", { "-c", "exec redis-cli -s \"$0\" --pipe <\"$1\"",
+      measure.socket(redis), path })
+  end)
+  os.remove(path)
+  assert(answer:find "errors: 0", answer)
+  assert(User:rows():count() == rows_wanted, "rows are missing")
+  return rate
 end
-local data = {}
-for i = 1, rows_wanted do
-  data[i] = { name = "user " .. i, age = 18 + draw(50), gender = draw(2) == 0 and "male"
-    or "female", country_code = countries[draw(10) + 1] }
-end
-local function attributes(i) return data[i] end
 
-User:drop()
-local ref = measure.redis_benchmark(redis, "set", "-c", "50", "-P", "16", "-n", "1000000").SET
-print(("redis-benchmark -c 50 -P 16 -t set: %.0f/s"):format(ref))
+local function benchmark_set(...)
+  return measure.redis_benchmark(redis, "set", ...).SET
+end
+
+-- creating, each time from an empty database --------------------------------
+
 local ids = {}
-local creates = measure.rate(rows_wanted, function()
-  measure.concurrently(workers, rows_wanted, function(i) ids[i] = User:create(attributes(i)).id end)
-end)
-print(("creates, %d tasks: %.0f/s, %.3f of it"):format(workers, creates, creates / ref))
+local function creates_by(tasks, n)
+  redis:flushall()
+  return measure.rate(n, function()
+    measure.concurrently(tasks, n, function(i) ids[i] = User:create(data[i]).id end)
+  end)
+end
+
+local function creates_by_lists(tasks, size)
+  redis:flushall()
+  local lists = seed.batches(data, size)
+  return measure.rate(rows_wanted, function()
+    measure.concurrently(tasks, #lists, function(i) User:create_many(lists[i]) end)
+  end)
+end
+
+local script = script_alone()
+local lists, lists_by_two = creates_by_lists(1, 1000), creates_by_lists(2, 1000)
+local creates = creates_by(workers, rows_wanted)
+print(("the write script alone, 32 rows a call: %.0f rows/s"):format(script))
+print(("creates, %d tasks: %.0f/s, %.2f of it"):format(workers, creates, creates / script))
+print(("create_many, lists of 1000: %.0f rows/s, %.2f of the creates; by 2 tasks %.0f, %.2f")
+  :format(lists, lists / creates, lists_by_two, lists_by_two / creates))
+local set = benchmark_set("-c", "1", "-P", "1", "-n", "20000")
+local single = creates_by(1, math.min(rows_wanted, 5000))
+print(("creates, one after the other: %.0f/s, %.2f of redis-benchmark's SET, -c 1 -P 1 (%.0f)")
+  :format(single, single / set, set))
+
+-- loading -------------------------------------------------------------------
+
+creates_by(workers, rows_wanted)
+local function hgetall(...)
+  return measure.redis_benchmark_of(redis, { ... }, "HGETALL", "{user}:" .. ids[1])
+end
+local by_one = hgetall("-c", "1", "-P", "100", "-n", "400000")
+local by_many = hgetall("-c", "50", "-P", "16", "-n", "400000")
 local loads = measure.rate(rows_wanted, function()
   measure.concurrently(workers, rows_wanted, function(i) assert(User:load(ids[i]).id == ids[i]) end)
 end)
-print(("loads, %d tasks: %.0f/s, %.3f of it"):format(workers, loads, loads / ref))
+print(("loads, %d tasks: %.0f/s, %.2f of redis-benchmark's HGETALL of a row, -c 1 -P 100 (%.0f), "
+  .. "%.2f of -c 50 -P 16 (%.0f)"):format(workers, loads, loads / by_one, by_one,
+  loads / by_many, by_many))
 
--- the same three conditions over plain sorted sets of ids
+-- saving --------------------------------------------------------------------
+
+local saved = User:load(ids[1])
+saved.name = "another"
+saved:save()
+local _, commands = measure.commands(redis, function()
+  saved.name = "a third"
+  saved:save()
+end)
+print("a save of one field without an index, as the server counts: " .. commands)
+local list = User:load_many({ unpack(ids, 1, math.min(rows_wanted, 5000)) })
+local saves = measure.rate(#list, function()
+  measure.concurrently(workers, #list, function(i)
+    list[i].name = "saved"
+    list[i]:save()
+  end)
+end)
+print(("saves, %d tasks: %.0f/s, %.2f of the creates"):format(workers, saves, saves / creates))
+
+-- querying: the same three conditions over plain sorted sets of ids ---------
+
 for i = 1, rows_wanted, 1000 do
   redis:pipeline(function(p)
     for j = i, math.min(i + 999, rows_wanted) do
-      local a = attributes(j)
-      p:zadd("bench:country:" .. a.country_code, 0, ids[j])
-      p:zadd("bench:gender:" .. a.gender, 0, ids[j])
-      p:zadd("bench:age", a.age, ids[j])
+      p:zadd("bench:country:" .. data[j].country_code, 0, ids[j])
+      p:zadd("bench:gender:" .. data[j].gender, 0, ids[j])
+      p:zadd("bench:age", data[j].age, ids[j])
     end
   end)
 end
@@ -75,8 +145,3 @@ print(("three conditions, %d of %d rows: ids by ZINTER %.2f ms; count %.2f ms (%
   .. "fast), rows %.2f ms (%.1f times)"):format(found, rows_wanted, zinter, count,
   zinter / count, all, zinter / all))
 print(("ordered by age, first 10: of those %.2f ms, of all %.2f ms"):format(first10, walk10))
-User:drop()
-for _, name in ipairs { "bench:age", "bench:young", "bench:gender:male", "bench:gender:female" } do
-  redis:del(name)
-end
-for _, c in ipairs(countries) do redis:del("bench:country:" .. c) end

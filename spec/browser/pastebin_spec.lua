@@ -24,11 +24,12 @@ describe("the pastebin in a browser", function()
   end)
 
   -- paste fills in the form and returns the address of the new paste.
-  local function paste(title, language, text)
+  local function paste(title, language, text, expiry)
     browser:go(url .. "/")
     browser:find("textarea[name=body]"):type(text)
     browser:find("input[name=title]"):type(title)
     browser:find("select[name=language]"):type(language)
+    if expiry then browser:find("select[name=expiry]"):type(expiry) end
     browser:find("main button"):follow()
     return browser:url()
   end
@@ -73,8 +74,18 @@ describe("the pastebin in a browser", function()
     assert.equal("A query", links[1]:text())
   end)
 
+  case("shows when a paste ends, if its author chose that", function()
+    paste("For ever", "text", "stays")
+    assert.is_nil(browser:find(".row.dim"):text():find("expires", 1, true))
+    paste("For a day", "text", "goes", "1 day")
+    assert.matches("expires %d+%-%d+%-%d+ %d+:%d+ UTC", browser:find(".row.dim"):text())
+    browser:link("Recent"):follow()
+    assert.equal("For a day", browser:find("li a"):text())
+  end)
+
   case("refuses an empty paste and keeps what was typed", function()
-    paste("A title", "lua", " ")
+    paste("A title", "lua", " ", "1 week")
+    assert.equal("1 week", browser:run("return document.forms[0].expiry.value"))
     assert.equal("There is no text to paste.", browser:find("[role=alert]"):text())
     assert.equal("A title", browser:find("input[name=title]"):attribute("value"))
   end)

@@ -12,8 +12,10 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "base/pack.h"
 #include "model/row.h"
 #include "model/schema.h"
+#include "model/value.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -40,6 +42,31 @@ static inline void add_choices(struct field *f, const char *a, const char *b) {
     f->choices[0] = xstrdup(a);
     f->choices[1] = xstrdup(b);
     f->choice_count = 2;
+}
+
+// add_list appends an indexed list or set of `element`.
+static inline struct field *add_list(struct schema *s, const char *name,
+                                     enum field_type type,
+                                     enum field_type element) {
+    struct field *f = add_field(s, name, type);
+    f->is_indexed = true;
+    f->element = xcalloc(1, sizeof *f->element);
+    f->element->name = xstrdup("element");
+    f->element->type = element;
+    return f;
+}
+
+// add_compound appends a compound index of the fields named, with commas.
+static inline void add_compound(struct schema *s, const char *names) {
+    struct compound *c = &s->compounds[s->compound_count++];
+    c->name = xstrdup(names);
+    while (*names) {
+        size_t len = strcspn(names, ",");
+        int field = schema_find(s, names, len);
+        assert_in_range(field, 0, s->count - 1);
+        c->fields[c->count++] = (uint8_t)field;
+        names += len + (names[len] == ',');
+    }
 }
 
 // finish_schema fails the test if the definition is refused.
@@ -75,6 +102,37 @@ static inline void person_schema(struct schema *s) {
     finish_schema(s);
 }
 
+// The model for what is kept in sets, by bytes, by day and together.
+enum { B_ID, B_AUTHOR, B_BORN, B_CITY, B_MARKS, B_RANK, B_TAGS, B_COUNT };
+
+// book_schema fills in the model whose fields are named above, with two
+// compound indexes.
+static inline void book_schema(struct schema *s) {
+    begin_schema(s, "b", FIELD_INTEGER);
+    struct field *author = add_field(s, "author", FIELD_INTEGER);
+    author->is_ref = author->is_indexed = true;
+    struct field *born = add_field(s, "born", FIELD_DATE);
+    born->is_indexed = born->is_sorted = true;
+    struct field *city = add_field(s, "city", FIELD_STRING);
+    city->is_sorted = true;
+    add_list(s, "marks", FIELD_SET, FIELD_INTEGER);
+    struct field *rank = add_field(s, "rank", FIELD_NUMBER);
+    rank->is_sorted = true;
+    add_list(s, "tags", FIELD_LIST, FIELD_STRING);
+    add_compound(s, "city,born");
+    add_compound(s, "author,city,rank");
+    finish_schema(s);
+}
+
+// add_parts spells a list: its elements with commas between them.
+static inline void add_parts(struct buf *b, const char *elements) {
+    while (*elements) {
+        size_t len = strcspn(elements, ",");
+        value_add_part(b, elements, len);
+        elements += len + (elements[len] == ',');
+    }
+}
+
 // make_row takes a text a field, NULL for null.
 static inline struct row *make_row(uint32_t count, const char *const *texts) {
     struct value values[SCHEMA_FIELDS];
@@ -82,6 +140,12 @@ static inline struct row *make_row(uint32_t count, const char *const *texts) {
         values[i] = (struct value){texts[i], texts[i] ? strlen(texts[i]) : 0};
     }
     return row_new(values, count);
+}
+
+// unpack_from reads what was packed.
+static inline struct unpack unpack_from(const struct buf *b) {
+    const unsigned char *p = (const unsigned char *)b->data;
+    return (struct unpack){p, p + b->len, false};
 }
 
 #endif

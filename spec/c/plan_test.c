@@ -232,6 +232,67 @@ static void rows_are_tested_on_each_condition(void **state) {
     free(r);
 }
 
+static void lists_match_by_any_element_dates_by_their_day(void **state) {
+    (void)state;
+    struct schema books;
+    struct buf tags = {0};
+    book_schema(&books);
+    add_parts(&tags, "x,b");
+    struct value values[B_COUNT] = {{"1", 1}};
+    values[B_BORN] = (struct value){"1970-01-03", 10};
+    values[B_MARKS] = (struct value){"", 0};
+    values[B_TAGS] = (struct value){tags.data, tags.len};
+    struct row *r = row_new(values, B_COUNT);
+    const struct {
+        struct condition c;
+        bool holds;
+    } list[] = {
+        {in(B_TAGS, 3), true},
+        {in(B_TAGS, 1), false},
+        {null(B_TAGS), false},
+        {in(B_MARKS, 3), false},
+        {null(B_MARKS), false},
+        {null(B_CITY), true},
+        {between(B_BORN, 2, 2), true},
+        {between(B_BORN, 3, 9), false},
+        {between(B_BORN, -INFINITY, INFINITY), true},
+    };
+    for (size_t i = 0; i < COUNT(list); i++) {
+        struct condition c = list[i].c;
+        struct query q = {
+            .schema = &books, .conditions = &c, .count = 1, .order = -1};
+        assert_int_equal(query_matches(&q, r), list[i].holds);
+    }
+    free(r);
+    buf_clear(&tags);
+    schema_clear(&books);
+}
+
+static void indexes_under_construction_are_not_used(void **state) {
+    (void)state;
+    struct plan p;
+    char error[200] = "";
+    struct condition c = in(F_GENDER, 1);
+    struct query q = {.schema = &schema,
+                      .conditions = &c,
+                      .count = 1,
+                      .order = F_AT,
+                      .limit = NO_LIMIT};
+    static const uint32_t needed[] = {F_GENDER, F_AT};
+    for (size_t i = 0; i < COUNT(needed); i++) {
+        schema.fields[needed[i]].is_building = true;
+        assert_int_equal(plan_make(&q, &p, error, sizeof error), -1);
+        assert_true(p.is_building);
+        assert_non_null(strstr(error, schema.fields[needed[i]].name));
+        schema.fields[needed[i]].is_building = false;
+    }
+    schema.fields[F_NAME].is_building = true; // not needed
+    assert_int_equal(plan_make(&q, &p, error, sizeof error), 0);
+    assert_false(p.is_building);
+    plan_clear(&p);
+    schema.fields[F_NAME].is_building = false;
+}
+
 static void rows_are_compared_nulls_last_ties_by_ordinal(void **state) {
     (void)state;
     const char *texts_of[3][F_COUNT] = {{"a", "9"}, {"b", "10"}, {"c", NULL}};
@@ -262,6 +323,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_read_what_they_need),
         cmocka_unit_test(rows_are_tested_on_each_condition),
+        cmocka_unit_test(lists_match_by_any_element_dates_by_their_day),
+        cmocka_unit_test(indexes_under_construction_are_not_used),
         cmocka_unit_test(rows_are_compared_nulls_last_ties_by_ordinal),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

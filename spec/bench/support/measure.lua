@@ -46,14 +46,53 @@ function M.socket(redis)
   return path:sub(1, 1) == "/" and path or dir .. "/" .. path
 end
 
+-- benchmark runs redis-benchmark on the same server: requests a second by test.
+local function benchmark(redis, ...)
+  local csv = M.run("redis-benchmark", { "-s", M.socket(redis), "--csv", ... })
+  if not csv then error("redis-benchmark is not installed (redis-tools)", 0) end
+  local rates = {}
+  for line in csv:gmatch "[^\n]+" do
+    local name, rate = line:match '^"([^"]+)","([%d.]+)"'
+    if name then rates[name] = tonumber(rate) end
+  end
+  return rates
+end
+
 --- measure.redis_benchmark(redis, tests, ...): requests a second by test, in
 -- upper case, from redis-benchmark on the same server.
 function M.redis_benchmark(redis, tests, ...)
-  local csv = M.run("redis-benchmark", { "-s", M.socket(redis), "--csv", "-t", tests, ... })
-  if not csv then error("redis-benchmark is not installed (redis-tools)", 0) end
-  local rates = {}
-  for name, rate in csv:gmatch('"([%u_]+)","([%d.]+)"') do rates[name] = tonumber(rate) end
-  return rates
+  return benchmark(redis, "-t", tests, ...)
+end
+
+--- measure.redis_benchmark_of(redis, options, ...): requests a second of one
+-- command, given by its words.
+function M.redis_benchmark_of(redis, options, ...)
+  local args = { unpack(options) }
+  for _, word in ipairs { ... } do args[#args + 1] = word end
+  local _, rate = next(benchmark(redis, unpack(args)))
+  return rate
+end
+
+--- measure.used_memory(redis): bytes that the server has allocated.
+function M.used_memory(redis)
+  redis:call("MEMORY", "PURGE")
+  return tonumber(redis:info("memory"):match "used_memory:(%d+)")
+end
+
+--- measure.commands(redis, fn): how often fn() had the server run each command
+-- (those that a script calls too), by name, and a text of it.
+function M.commands(redis, fn)
+  redis:call("CONFIG", "RESETSTAT")
+  fn()
+  local counts, list = {}, {}
+  for name, calls in redis:info("commandstats"):gmatch "cmdstat_([^:]+):calls=(%d+)" do
+    if name ~= "config|resetstat" and name ~= "info" then
+      counts[name] = tonumber(calls)
+      list[#list + 1] = name .. " " .. calls
+    end
+  end
+  table.sort(list)
+  return counts, table.concat(list, ", ")
 end
 
 --- measure.rate(n, fn): how often a second, when fn() does it n times.
