@@ -139,8 +139,8 @@ void task_unpark(struct task *t);
 // task_cancel makes each wait of the task raise `cancelled` from now on.
 void task_cancel(struct task *t);
 
-// task_sleep parks the task for that long. In the background it does not keep the
-// loop alive.
+// task_sleep parks the task for that long. In the background it does not keep
+// the loop alive.
 void task_sleep(struct task *t, double seconds, bool is_background);
 
 // task_interrupt_check raises if the task is interrupted outside a shield.
