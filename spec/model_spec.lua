@@ -163,9 +163,9 @@ describe("a composite primary key", function()
       "y" }, n = field.integer() }, { primary_key = { "day", "user", "kind" } })
   end)
 
-  case("is loaded by its parts and by its text", function()
+  case("is loaded by its parts, by its text, by a row", function()
     local row = Seat:create { hall = "main", line = 7, name = "x" }
-    for _, id in ipairs { { hall = "main", line = 7 }, row:primary_key() } do
+    for _, id in ipairs { { hall = "main", line = 7 }, row:primary_key(), row } do
       assert.same({ hall = "main", line = 7, name = "x" }, Seat:load(id):to_table())
       assert.is_true(Seat:exists(id))
       assert.equal("x", Seat:load_many({ id })[1].name)
@@ -175,6 +175,12 @@ describe("a composite primary key", function()
     assert.same(entry:to_table(), Day:load(entry:primary_key()):to_table())
     assert.same(entry:to_table(), Day:load({ day = "2024-02-29", user = row:primary_key(),
       kind = "y" }):to_table())
+    local parts = { day = "2024-02-29", user = row, kind = "y" }
+    assert.same(entry:to_table(), Day:load(parts):to_table())
+    assert.equal(2, Day:increment(parts, { n = 2 }).n)
+    parts.n = 5
+    assert.equal(5, Day:upsert(parts).n)
+    assert.equal(1, Day:rows():count())
     assert.equal("model.exists", code_of(Seat.create, Seat, { hall = "main", line = 7 }))
   end)
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/num.h"
 #include "base/utf8.h"
 #include "lua/lua_error.h"
@@ -142,6 +143,35 @@ static bool is_null(lua_State *L, int index) {
     return is;
 }
 
+static int by_number(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// sort_numbers sorts parts that are numbers, without doubles.
+static void sort_numbers(struct buf *parts, size_t n) {
+    double *list = xmalloc((n + 1) * sizeof list[0]);
+    struct value rest = {parts->data, parts->len}, part;
+    size_t count = 0;
+    while (value_next_part(&rest, &part)) {
+        list[count] = 0;
+        num_parse(part.p, part.len, &list[count++]);
+    }
+    qsort(list, count, sizeof list[0], by_number);
+    parts->len = 0;
+    for (size_t i = 0; i < count; i++) {
+        char text[NUM_TEXT];
+        if (i == 0 || list[i] != list[i - 1]) {
+            value_add_part(parts, text, num_format(text, list[i]));
+        }
+    }
+    free(list);
+}
+
+static bool is_number(const struct field *f) {
+    return schema_is_numeric(f) && f->type != FIELD_DATE;
+}
+
 // encode_list makes parts of the elements; those of a set are sorted.
 static const char *encode_list(lua_State *L, int index, const struct field *f,
                                struct buf *b) {
@@ -169,7 +199,9 @@ static const char *encode_list(lua_State *L, int index, const struct field *f,
         buf_clear(&one);
         lua_pop(L, 1);
     }
-    if (f->type == FIELD_SET) {
+    if (f->type == FIELD_SET && is_number(f->element) && !wrong) {
+        sort_numbers(&parts, n);
+    } else if (f->type == FIELD_SET) {
         value_sort_parts(&parts);
     }
     buf_add(b, parts.data, parts.len);

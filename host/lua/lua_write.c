@@ -259,8 +259,8 @@ static bool is_same_key(lua_State *L, struct model *m, const struct row *a,
     return false;
 }
 
-// save(model, table, shadow, wrong | nil, life) -> shadow, id, merged; nothing
-// if nothing changed
+// save(model, table, shadow, wrong | nil, life, is_optimistic) -> shadow, id,
+// merged; nothing if nothing changed
 static int l_save(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     const struct row *old = lua_row_check_shadow(L, 3);
@@ -269,7 +269,7 @@ static int l_save(lua_State *L) {
     if (!t) {
         return task_yield(L);
     }
-    lua_settop(L, 5);
+    lua_settop(L, 6);
     struct row *r = lua_row_encode(L, m, 2, 4);
     if (!is_same_key(L, m, old, r)) {
         free(r);
@@ -279,6 +279,7 @@ static int l_save(lua_State *L) {
     if (!w) {
         return 0;
     }
+    w->is_optimistic = w->is_optimistic || lua_toboolean(L, 6);
     return commit_and_wait(L, m, t, w);
 }
 

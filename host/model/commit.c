@@ -222,6 +222,7 @@ static void on_conflict(struct commit *c, struct write *w, struct unpack *u) {
     }
     if (w->kind == WRITE_UPSERT) {
         w->kind = WRITE_SAVE;
+        w->life = 0; // it has one
     }
     int field = batch_merge(c->schema, w, now, error, sizeof error);
     if (field >= 0) {

@@ -146,8 +146,7 @@ function Model:save_many(rows)
     elseif failure and failure.code == "model.conflict" then
       failure.row = rows[i]
     elseif not failure then
-      if stored[i] then core.refill(self.core, rows[i], olds[i], stored[i]) end
-      writing.after_save(self, rows[i], stored[i])
+      writing.after_save(self, rows[i], olds[i], stored[i], stored[i])
     end
   end
   if failures and next(failures) then report(#rows, failures, rows) end
@@ -184,7 +183,9 @@ function Model:upsert(attributes)
     error(("model %s: a table of attributes expected, got %s"):format(self.name, type(attributes)),
       2)
   end
-  if next(self.hooks) or self.compute or self.check then
+  local is_whole = true -- or it can only be a row that exists
+  for name in pairs(self.required) do is_whole = is_whole and attributes[name] ~= nil end
+  if not is_whole or next(self.hooks) or self.compute or self.check then
     return upsert_in_steps(self, attributes)
   end
   local row, wrong = writing.prepare(self, attributes, 2)
@@ -195,18 +196,20 @@ function Model:upsert(attributes)
   return row
 end
 
--- id_of returns what stands for a primary key where load takes one: of a row, its own.
+-- id_of returns what stands for a primary key where load takes one: of a row, its own;
+-- a part too may be a row, which is referred to.
 local function id_of(model, id)
   if type(id) ~= "table" then return id end
   local key = writing.key_of(id)
-  if key == id and model.parts then
-    for name in pairs(id) do
-      if not model.is_part[name] then
-        invalid(model, tostring(name), "it is no part of the primary key")
-      end
+  if key ~= id or not model.parts then return key end
+  local parts = {}
+  for name, value in pairs(id) do
+    if not model.is_part[name] then
+      invalid(model, tostring(name), "it is no part of the primary key")
     end
+    parts[name] = writing.key_of(value)
   end
-  return key
+  return parts
 end
 
 --- Model:increment(id, { field = by, ... }): adds to numbers of a row, atomically; a null
@@ -397,6 +400,7 @@ local function add_fields(model, list)
   for _, f in ipairs(list) do
     model.fields[f.name] = f
     if f.ref then model.refs[f.name] = f end
+    if f.required and f.default == nil then model.required[f.name] = true end
     if f.type == "time" or f.element then model.normalized[f.name] = true end
     if fields_of.is_computed(f) then model.computed[f.name] = true end
   end
@@ -420,7 +424,7 @@ function M.define(name, fields, options)
   check_options(name, options)
   local list, primary = fields_of.check_definition(name, fields, options, Row)
   local model = setmetatable({ name = name, fields = {}, refs = {}, computed = {}, referrers = {},
-    normalized = {}, fills_key = primary and primary.auto,
+    normalized = {}, required = {}, fills_key = primary and primary.auto,
     hooks = options.hooks or {}, ttl = options.ttl, parts = list.composite,
     primary = primary and primary.name, redis = options.redis or redis.open() }, Model)
   model.is_part = {}
@@ -434,6 +438,7 @@ function M.define(name, fields, options)
   model.core = core.define(name, list, model.redis, model.class, shadows, options)
   relation.enter(model)
   if model.ttl then ttl.start(model) end
+  if M.defined[name] then M.defined[name].is_replaced = true end
   M.defined[name] = model
   return model
 end

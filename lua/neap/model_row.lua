@@ -53,7 +53,7 @@ function Row:save()
   local wrong = writing.before_save(model, self, old)
   local shadow, _, is_merged = with_row(self, pcall(writing.write, model, core.save, model.core,
     self, old, wrong, 0))
-  writing.after_save(model, self, shadow, is_merged)
+  writing.after_save(model, self, old, shadow, is_merged)
   return self
 end
 

@@ -52,7 +52,7 @@ function M.start(model)
   if model.is_swept then return end
   model.is_swept = true
   neap_task.spawn(function()
-    while true do -- until the client is closed
+    while not model.is_replaced do -- until the client is closed
       core_task.sleep(PERIOD * (0.75 + 0.5 * math.random()), true)
       local ok, e = pcall(M.sweep, model)
       if not ok and errors.is_error(e, "cancelled") then return end

@@ -26,7 +26,7 @@ function M.key_text(model, row)
   local id = row[model.primary]
   if model.parts then
     id = {}
-    for _, name in ipairs(model.parts) do id[name] = row[name] end
+    for _, name in ipairs(model.parts) do id[name] = M.key_of(row[name]) end
   end
   return core.row_id(model.core, id)
 end
@@ -108,15 +108,13 @@ function M.normalize(model, row, shadow)
   end
 end
 
---- after_save(model, row, shadow, is_merged): the row is as the shadow has it, if there is
--- one: else nothing had changed.
-function M.after_save(model, row, shadow, is_merged)
-  M.shadows[row] = shadow or M.shadows[row]
-  if shadow and is_merged then
-    core.fill(model.core, row, shadow)
-  else
-    M.normalize(model, row, M.shadows[row])
-  end
+--- after_save(model, row, old, shadow, is_merged): the row is stored as the shadow has it, if
+-- there is one: else nothing had changed. What others changed is shown in the row, what was
+-- changed in it meanwhile stays.
+function M.after_save(model, row, old, shadow, is_merged)
+  M.shadows[row] = shadow or old
+  if is_merged then core.refill(model.core, row, old, shadow) end
+  M.normalize(model, row, M.shadows[row])
   M.run_hook(model, "after_save", row)
 end
 
@@ -174,17 +172,41 @@ function M.milliseconds(model, seconds, level)
   return math.max(1, math.floor(seconds * 1000))
 end
 
+-- increment_in_steps: where Lua computes fields it has to see the row.
+local function increment_in_steps(model, key, old, deltas)
+  for _ = 1, 100 do
+    local row = model:load(key)
+    local shadow = row and M.shadows[row]
+    if not row or old and not core.is_same_life(old, shadow) then
+      fail("model.gone", "model %s: %s does not exist (any more)", model.name, key)
+    end
+    for name, by in pairs(deltas) do row[name] = (row[name] or 0) + by end
+    local wrong = M.complete(model, row, shadow)
+    local ok, v = pcall(M.write, model, core.save, model.core, row, shadow, wrong, 0, true)
+    if ok then return v or shadow end
+    if not errors.is_error(v, "model.conflict") then error(v, 0) end
+  end
+  fail("model.conflict", "model %s: %s changes all the time", model.name, key)
+end
+
+local function is_number(f)
+  return f and (f.type == "integer" or f.type == "number")
+end
+
 --- increment(model, key, old, deltas): adds to the row with that key, of the life that
 -- old has (or any); returns its shadow.
 function M.increment(model, key, old, deltas)
-  for name in pairs(deltas) do
+  local is_right = true
+  for name, by in pairs(deltas) do
     local f = model.fields[name]
+    is_right = is_right and is_number(f) and type(by) == "number"
     if f and (f.immutable or f.computed or f.validate or f.one_of) then
       fail("model.invalid", "model %s: %s cannot be incremented, as it is %s", model.name, name,
         f.immutable and "immutable" or f.computed and "computed" or "checked in Lua")
     end
   end
   if next(deltas) == nil then error("bad argument to 'increment' (nothing to add)", 3) end
+  if model.compute and is_right then return increment_in_steps(model, key, old, deltas) end
   return (M.write(model, core.increment, model.core, key, old, deltas))
 end
 
