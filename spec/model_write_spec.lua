@@ -531,3 +531,68 @@ describe("an optimistic model", function()
     assert.equal("model.gone", code_of(row.save, row))
   end)
 end)
+
+describe("what Lua has a say in", function()
+  case("an upsert of a row that exists needs only what it sets, and leaves its life", function()
+    for _, hooks in ipairs { {}, { before_save = function() end } } do
+      local Thing = define("partial", { id = field.string { primary_key = true },
+        name = field.string { required = true }, n = field.integer { index = true } },
+        { ttl = 1000, hooks = hooks })
+      local row = Thing:create({ id = "x", name = "a" }, { ttl = 100 })
+      local at = row:expires_at()
+      assert.equal("a", Thing:upsert { id = "x", n = 2 }.name)
+      assert.equal("b", Thing:upsert { id = "x", name = "b" }.name)
+      assert.equal(at, Thing:load("x"):expires_at())
+      assert.equal(1, Thing:where("n", 2):count())
+      has(error_of(Thing.upsert, Thing, { id = "y", n = 2 }), "name: it is required")
+      assert.same({}, check(Thing))
+      Thing:drop()
+    end
+  end)
+
+  case("a set of numbers comes back in their order, without doubles", function()
+    local Thing = define("sorted", { id = field.string { primary_key = true },
+      numbers = field.set(field.integer) { index = true }, times = field.set(field.time) })
+    local row = Thing:create { id = "x", numbers = { 10, 9, 100, -1, 9 },
+      times = { 3.5, 20, 3.5 } }
+    for _, r in ipairs { row, Thing:load "x" } do
+      assert.same({ -1, 9, 10, 100 }, { unpack(r.numbers) })
+      assert.same({ 3.5, 20 }, { unpack(r.times) })
+    end
+    assert.equal(1, Thing:where("numbers", 100):count())
+    assert.same({}, check(Thing))
+    Thing:drop()
+  end)
+
+  case("an increment computes what depends on it", function()
+    local function twice(row) return (row.n or 0) * 2 end
+    local Thing = define("computing", { id = field.string { primary_key = true },
+      n = field.integer {}, twice = field.integer { index = true, computed = twice } })
+    local row = Thing:create { id = "x", n = 1 }
+    neap.map(function() Thing:increment("x", { n = 1 }) end, { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 })
+    assert.equal(11, Thing:load("x").n)
+    assert.equal(12, row:increment "n")
+    assert.equal(24, row.twice)
+    assert.equal(1, Thing:where("twice", 24):count())
+    assert.equal("model.gone", code_of(Thing.increment, Thing, "y", { n = 1 }))
+    assert.same({}, check(Thing))
+    Thing:drop()
+  end)
+
+  case("what is changed in a row while it is saved stays", function()
+    local Thing = define("meanwhile", { id = field.string { primary_key = true },
+      m = field.integer {}, n = field.integer {}, o = field.integer {} })
+    local row = Thing:create { id = "x", m = 1, n = 1, o = 1 }
+    local other = Thing:load "x"
+    other.o = 9
+    other:save()
+    row.m = 5
+    local saving = neap.spawn(row.save, row)
+    neap.sleep(0)
+    row.n = 70
+    saving:join()
+    assert.same({ 5, 70, 9 }, { row.m, row.n, row.o })
+    assert.same({ 5, 1, 9 }, { other:reload().m, other.n, other.o })
+    Thing:drop()
+  end)
+end)

@@ -126,10 +126,13 @@ static int l_classify(lua_State *L) {
     return 3;
 }
 
-// id_width(model) -> of @ids: 16, 8, or 0 where it is a hash
-static int l_id_width(lua_State *L) {
-    lua_pushinteger(L, lua_model_check(L, 1)->schema.id_width);
-    return 1;
+// ids_form(model) -> the width of @ids: 16, 8, or 0 where it is a hash; how
+// many ordinals each of its keys serves
+static int l_ids_form(lua_State *L) {
+    const struct schema *s = &lua_model_check(L, 1)->schema;
+    lua_pushinteger(L, s->id_width);
+    lua_pushnumber(L, s->ids_piece);
+    return 2;
 }
 
 // row_facts(shadow) -> its ordinal, version, expiry in milliseconds since 1970
@@ -260,7 +263,7 @@ static const luaL_Reg functions[] = {{"adopt", l_adopt},
                                      {"entries", l_entries},
                                      {"is_entry", l_is_entry},
                                      {"classify", l_classify},
-                                     {"id_width", l_id_width},
+                                     {"ids_form", l_ids_form},
                                      {"row_facts", l_row_facts},
                                      {"is_sound", l_is_sound},
                                      {"bits", l_bits},

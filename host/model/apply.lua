@@ -5,7 +5,7 @@
 --
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
--- ids prefix, id width, { key... }, { row... }, expires }, a row being { kind, id,
+-- ids prefix, id width, ordinals in a piece of @ids, { key... }, { row... }, expires }, a row being { kind, id,
 -- version expected, new version, { name, value... }, { removed name... }, { unique
 -- index, value... }, { command... }, id's bytes in @ids, life }; 0 stands for an
 -- empty list. Commands and unique indexes name their keys by the place in the list.
@@ -31,7 +31,7 @@ local meta, journal = KEYS[1], KEYS[2]
 local batch = cmsgpack.unpack(ARGV[1])
 local generation, number = batch[1], batch[2]
 local row_prefix, rows_prefix, ids_prefix, id_width = batch[4], batch[5], batch[6], batch[7]
-local keys, rows, expires = batch[8], batch[9], batch[10]
+local ids_piece, keys, rows, expires = batch[8], batch[9], batch[10], batch[11]
 local has_ttl = expires ~= ""
 
 local state = call("HMGET", meta, "gen", "hint", "top")
@@ -294,19 +294,29 @@ local function integer_bytes(text)
   return struct.pack(">I4I4", high, v - high * 4294967296)
 end
 
+-- ids_place returns the key of the row's piece of @ids, and its offset there.
+local function ids_place()
+  local piece = floor(ordinal / ids_piece)
+  return ids_prefix .. format("%d", piece), ordinal - piece * ids_piece
+end
+
 local function enter_row(bytes)
   put_taken(rows_prefix .. segment, offset)
+  local key, at = ids_place()
   if id_width == 0 then
-    run("HSET", ids_prefix .. segment, offset_text, id)
+    run("HSET", key, format("%d", at), id)
   else
-    put_bytes(ids_prefix .. segment, offset * id_width, bytes)
+    put_bytes(key, at * id_width, bytes)
   end
 end
 
 local function leave_row()
   flush_taken()
   put_bits(rows_prefix .. segment, "u1", offset_text, "0")
-  if id_width == 0 then run("HDEL", ids_prefix .. segment, offset_text) end
+  if id_width == 0 then
+    local key, at = ids_place()
+    run("HDEL", key, format("%d", at))
+  end
   if ordinal < hint then hint = ordinal end
   deletes = deletes + 1
 end

@@ -145,7 +145,7 @@ static void pack_key(struct buf *b, const struct schema *s,
 
 void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
                      struct buf *b) {
-    pack_array(b, 10);
+    pack_array(b, 11);
     pack_str(b, s->generation);
     pack_int(b, (int64_t)number);
     pack_int(b, is_refresh);
@@ -153,6 +153,7 @@ void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
     pack_key(b, s, key_rows_prefix);
     pack_key(b, s, key_ids_prefix);
     pack_int(b, s->id_width);
+    pack_int(b, s->ids_piece);
     index_keys(s, b);
 }
 

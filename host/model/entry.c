@@ -65,7 +65,8 @@ static void take_id(struct entries *list) {
     struct value id = row_get(list->row, (uint32_t)s->primary);
     begin(list, s->id_width ? ENTRY_BYTES : ENTRY_FIELD);
     key_ids_prefix(&list->e.key, s);
-    buf_addu(&list->e.key, segment_of(list));
+    buf_addu(&list->e.key, list->row->ordinal / s->ids_piece);
+    uint32_t at = list->row->ordinal % s->ids_piece;
     char bytes[16] = {0};
     if (s->id_width == 8) {
         packed_put(bytes, 8, (uint64_t)(int64_t)index_number(id));
@@ -73,12 +74,13 @@ static void take_id(struct entries *list) {
         value_parse_uuid(id.p, id.len, (unsigned char *)bytes);
     }
     if (s->id_width) {
-        take_bytes(list, s->id_width, bytes, (size_t)s->id_width);
+        buf_addu(&list->e.member, (uint64_t)at * (uint64_t)s->id_width);
+        buf_add(&list->e.value, bytes, (size_t)s->id_width);
     } else {
-        buf_addu(&list->e.member, offset_of(list));
+        buf_addu(&list->e.member, at);
         buf_add(&list->e.value, id.p, id.len);
-        list->take(list);
     }
+    list->take(list);
 }
 
 static void take_places(struct entries *list) {

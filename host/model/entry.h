@@ -31,8 +31,8 @@ enum key_kind {
 
 struct key_class {
     enum key_kind kind;
-    uint32_t segment;
-    int width; // of a packed column
+    uint32_t segment; // of @ids: the piece
+    int width;        // of a packed column
 };
 
 // entry_pack packs { kind, a, b, c, ... } of all of a row's entries, @rows and

@@ -67,7 +67,7 @@ static uint32_t span_end(const struct ids *ids, uint32_t first) {
     uint32_t i = first + 1;
     while (i < ids->count && ids->schema->id_width && n[i] > n[i - 1] &&
            n[i] - n[i - 1] <= span_gap &&
-           n[i] / SCHEMA_SEGMENT == n[first] / SCHEMA_SEGMENT) {
+           n[i] / ids->schema->ids_piece == n[first] / ids->schema->ids_piece) {
         i++;
     }
     return i;
@@ -149,12 +149,12 @@ static const struct sink ids_sink = {on_string, on_array, on_integer,
 
 static void ask_span(struct ids *ids, uint32_t first, uint32_t last) {
     const struct schema *s = ids->schema;
-    uint32_t from = ids->ordinals[first] % SCHEMA_SEGMENT;
-    uint32_t to = ids->ordinals[last - 1] % SCHEMA_SEGMENT;
+    uint32_t from = ids->ordinals[first] % s->ids_piece;
+    uint32_t to = ids->ordinals[last - 1] % s->ids_piece;
     uint32_t width = (uint32_t)s->id_width;
     struct buf *out = conn_out(ids->conn), key = {0};
     key_ids_prefix(&key, s);
-    buf_addu(&key, ids->ordinals[first] / SCHEMA_SEGMENT);
+    buf_addu(&key, ids->ordinals[first] / s->ids_piece);
     resp_command(out, width ? 4 : 3);
     resp_arg_s(out, width ? "GETRANGE" : "HGET");
     resp_arg(out, key.data, key.len);

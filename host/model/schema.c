@@ -317,6 +317,7 @@ int schema_finish(struct schema *s, char *error, size_t size) {
           compare_compounds);
     enum field_type type = s->fields[s->primary].type;
     s->id_width = type == FIELD_UUID ? 16 : type == FIELD_INTEGER ? 8 : 0;
+    s->ids_piece = s->id_width ? SCHEMA_IDS_STRING : SCHEMA_IDS_HASH;
     schema_describe(s);
     return 0;
 }

@@ -12,9 +12,13 @@
 enum {
     SCHEMA_FIELDS = 64,     // at most; a row's fields fit a 64-bit mask
     SCHEMA_SEGMENT = 65536, // rows in a segment
-    SCHEMA_VALUE_KEY = 64,  // longer values stand in keys by their hash
-    SCHEMA_COMPOUNDS = 16,  // compound indexes at most,
-    SCHEMA_PARTS = 8,       // of so many fields each
+    // Strings grow by doubling, small hashes are packed: so the pieces of @ids
+    // are smaller than a segment.
+    SCHEMA_IDS_STRING = 4096,
+    SCHEMA_IDS_HASH = 128,
+    SCHEMA_VALUE_KEY = 64, // longer values stand in keys by their hash
+    SCHEMA_COMPOUNDS = 16, // compound indexes at most,
+    SCHEMA_PARTS = 8,      // of so many fields each
 };
 
 enum field_type {
@@ -82,8 +86,9 @@ struct schema {
     bool is_auto;                // its value is taken from a counter
     uint8_t parts[SCHEMA_PARTS]; // FIELD_KEY: the fields that it consists of
     uint32_t part_count;
-    bool has_ttl; // rows may expire
-    int id_width; // of @ids: 16 (uuid), 8 (integer) or 0 (a hash)
+    bool has_ttl;       // rows may expire
+    int id_width;       // of @ids: 16 (uuid), 8 (integer) or 0 (a hash)
+    uint32_t ids_piece; // how many ordinals each key of @ids serves
     struct compound compounds[SCHEMA_COMPOUNDS];
     uint32_t compound_count;
     uint32_t builds;     // the number of the last build of an index

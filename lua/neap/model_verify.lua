@@ -378,11 +378,11 @@ end
 -- settle counts the suspects that are wrong, and mends them if that is wanted.
 local function settle(run, key, kind, suspects)
   if #suspects == 0 then return end
-  local keys, width = core.keys(run.model.core), core.id_width(run.model.core)
-  local segment = suspects[1].ordinal and math.floor(suspects[1].ordinal / SEGMENT) or 0
-  local args = { run.repair and 1 or 0, kind, keys.ids .. segment, width, keys.row, keys.meta }
+  local keys, width, piece = core.keys(run.model.core), core.ids_form(run.model.core)
+  local at = suspects[1].ordinal and math.floor(suspects[1].ordinal / piece) or 0
+  local args = { run.repair and 1 or 0, kind, keys.ids .. at, width, keys.row, keys.meta }
   for _, c in ipairs(suspects) do
-    local offset = c.ordinal and c.ordinal % SEGMENT or ""
+    local offset = c.ordinal and c.ordinal % piece or ""
     local id = ids_bytes(width, c.id)
     if c.id == "" and width > 0 then id = ("\0"):rep(width) end
     local row = (c.ordinal or "") .. ":" .. c.id
@@ -398,16 +398,18 @@ local function settle(run, key, kind, suspects)
   if run.repair then count(run, "repaired", n) end
 end
 
--- by_segment: members of an ordered index are settled a segment at a time.
+-- look settles those members of a key that look wrong, as many at a time as one piece of
+-- @ids tells of.
 local function look(run, key, kind, list)
   local suspects = judge(run, key, kind, list)
   table.sort(suspects, function(a, b) return (a.ordinal or 0) < (b.ordinal or 0) end)
-  local group, segment = {}, nil
+  local group, piece = {}, nil
+  local _, size = core.ids_form(run.model.core)
   for _, c in ipairs(suspects) do
-    local s = c.ordinal and math.floor(c.ordinal / SEGMENT)
-    if s ~= segment then
+    local p = c.ordinal and math.floor(c.ordinal / size)
+    if p ~= piece then
       settle(run, key, kind, group)
-      group, segment = {}, s
+      group, piece = {}, p
     end
     group[#group + 1] = c
   end
@@ -473,10 +475,10 @@ function readers.holders(run, key, _, _, add)
   for field, id in run.model.redis:hscan(key) do add { member = field, value = id, id = id } end
 end
 
-function readers.ids(run, key, segment, _, add)
+function readers.ids(run, key, at, _, add)
+  local _, piece = core.ids_form(run.model.core)
   for offset, id in run.model.redis:hscan(key) do
-    add { member = offset, value = id, ordinal = segment * SEGMENT + (tonumber(offset) or 0),
-      id = id }
+    add { member = offset, value = id, ordinal = at * piece + (tonumber(offset) or 0), id = id }
   end
 end
 

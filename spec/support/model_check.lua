@@ -6,6 +6,8 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local SEGMENT, SMALL_SET, VALUE_KEY = 65536, 512, 64
+local IDS_STRING, IDS_HASH = 4096, 128 -- ordinals in a piece of @ids
+local PIECES = SEGMENT / IDS_HASH
 
 local numeric = { integer = true, number = true, time = true, date = true }
 local FIRST_DAY = -719162 -- 0001-01-01, in days since 1970
@@ -260,27 +262,33 @@ function Check:check_rows_and_ids()
   local width = primary.type == "uuid" and 16 or primary.type == "integer" and 8
   for s = 0, self.segments - 1 do
     local want, hash = {}, {}
-    local ids = self:take("@ids." .. s, width and "string" or "hash")
     for n, row in pairs(self.rows) do
       if math.floor(n / SEGMENT) == s then
         local offset = n - s * SEGMENT
         want[n] = true
         hash[tostring(offset)] = row.id
         if width then
-          local bytes = ids and ids:sub(offset * width + 1, (offset + 1) * width)
+          local piece = math.floor(n / IDS_STRING)
+          local ids, at = self:take("@ids." .. piece, "string"), n - piece * IDS_STRING
+          local bytes = ids and ids:sub(at * width + 1, (at + 1) * width)
           if bytes ~= id_bytes(primary, row.id) then
-            self:wrong("@ids.%d has another id for %s (%d)", s, row.id, n)
+            self:wrong("@ids.%d has another id for %s (%d)", piece, row.id, n)
           end
         end
       end
     end
     self:same_set("@rows." .. s, bits_of(self:take("@rows." .. s, "string") or "", s), want)
-    if not width then
-      local have = to_map(ids or {})
+    for piece = s * PIECES, not width and (s + 1) * PIECES - 1 or -1 do
+      local have = to_map(self:take("@ids." .. piece, "hash") or {})
+      local wanted = {}
       for offset, id in pairs(hash) do
-        if have[offset] ~= id then self:wrong("@ids.%d has no %s for %s", s, offset, id) end
+        if math.floor(offset / IDS_HASH) == piece % PIECES then
+          local at = tostring(offset % IDS_HASH)
+          wanted[at] = id
+          if have[at] ~= id then self:wrong("@ids.%d has no %s for %s", piece, at, id) end
+        end
       end
-      self:same_set("@ids." .. s, have, hash)
+      self:same_set("@ids." .. piece, have, wanted)
     end
   end
   local meta = to_map(self:take("@meta", "hash") or {})
