@@ -306,6 +306,9 @@ local function enter_row(bytes)
   if id_width == 0 then
     run("HSET", key, format("%d", at), id)
   else
+    if at == 0 and call("EXISTS", key) == 0 then -- at its full length: growing doubles it
+      run("SETRANGE", key, format("%d", ids_piece * id_width - 1), "\0")
+    end
     put_bytes(key, at * id_width, bytes)
   end
 end

@@ -14,7 +14,7 @@ enum {
     SCHEMA_SEGMENT = 65536, // rows in a segment
     // Strings grow by doubling, small hashes are packed: so the pieces of @ids
     // are smaller than a segment.
-    SCHEMA_IDS_STRING = 4096,
+    SCHEMA_IDS_STRING = 1023, // of 16 bytes, which with a header fill 16 KiB
     SCHEMA_IDS_HASH = 128,
     SCHEMA_VALUE_KEY = 64, // longer values stand in keys by their hash
     SCHEMA_COMPOUNDS = 16, // compound indexes at most,

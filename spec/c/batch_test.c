@@ -286,7 +286,7 @@ static void batches_begin_with_keys_and_end_with_the_expiries(void **state) {
     pack_array(&b, 0);
     batch_pack_tail(&s, &b);
     buf_printf(&text,
-               "['%s' 1099511627776 1 '{m}:' '{m}/@rows.' '{m}/@ids.' 16 4096 "
+               "['%s' 1099511627776 1 '{m}:' '{m}/@rows.' '{m}/@ids.' 16 1023 "
                "['' '' '' '' '' '' '{m}/v!' ''] [] '']",
                s.generation);
     assert_packed(&b, buf_cstr(&text));

@@ -6,7 +6,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local SEGMENT, SMALL_SET, VALUE_KEY = 65536, 512, 64
-local IDS_STRING, IDS_HASH = 4096, 128 -- ordinals in a piece of @ids
+local IDS_STRING, IDS_HASH = 1023, 128 -- ordinals in a piece of @ids
 local PIECES = SEGMENT / IDS_HASH
 
 local numeric = { integer = true, number = true, time = true, date = true }
