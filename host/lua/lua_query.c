@@ -9,6 +9,7 @@
 #include "lua/lua_row.h"
 #include "model/exec.h"
 #include "model/index.h"
+#include "model/value.h"
 
 #define QUERY "neap.query"
 
@@ -134,8 +135,72 @@ static double read_bound(lua_State *L, struct query *q, const struct field *f,
     return number;
 }
 
-// read_condition reads { field, "in", list }, { field, "range", low, high } or
-// { field, "null" } at the top of the stack.
+// read_text_bound makes a bound of ZRANGEBYLEX of the string at index: from it on,
+// or behind all its rows.
+static struct value read_text_bound(lua_State *L, struct query *q,
+                                    const struct field *f, int at,
+                                    bool is_behind, char mark) {
+    if (lua_isnil(L, at)) {
+        return (struct value){NULL, 0};
+    }
+    if (lua_type(L, at) != LUA_TSTRING) {
+        fail_condition(L, q, f, "a range takes strings", at);
+    }
+    size_t len;
+    const char *s = lua_tolstring(L, at, &len);
+    struct buf b = {0};
+    buf_addc(&b, mark);
+    value_escape(&b, s, len);
+    if (is_behind) {
+        buf_add(&b, "\xff\xff\xff\xff", 4);
+    }
+    return (struct value){b.data, b.len};
+}
+
+// read_prefix: from what begins so, to the first that begins otherwise.
+static void read_prefix(lua_State *L, struct query *q, const struct field *f,
+                        struct condition *c, int at) {
+    c->least = read_text_bound(L, q, f, at, false, '[');
+    c->least.len -= 2; // without the end
+    size_t len = c->least.len;
+    char *most = xstrndup(c->least.p, len);
+    while (len > 1 && (unsigned char)most[len - 1] == 0xff) {
+        len--;
+    }
+    if (len > 1) {
+        most[0] = '(';
+        most[len - 1]++;
+        c->most = (struct value){most, len};
+    } else {
+        free(most);
+    }
+}
+
+// read_range reads low, high, whether these are left out themselves, and whether
+// low is a prefix, from index on.
+static void read_range(lua_State *L, struct query *q, const struct field *f,
+                       struct condition *c, int at) {
+    bool is_above = lua_toboolean(L, at + 2), is_below = lua_toboolean(L, at + 3);
+    bool is_text = f->type == FIELD_STRING;
+    if (lua_toboolean(L, at + 4)) {
+        if (!is_text) {
+            fail_condition(L, q, f, "prefixes are for strings", at);
+        }
+        read_prefix(L, q, f, c, at);
+    } else if (is_text) {
+        c->least = read_text_bound(L, q, f, at, is_above, '[');
+        c->most = read_text_bound(L, q, f, at + 1, !is_below,
+                                  is_below ? '(' : '[');
+    } else {
+        c->low = read_bound(L, q, f, at, -INFINITY);
+        c->high = read_bound(L, q, f, at + 1, INFINITY);
+        c->low = is_above ? nextafter(c->low, INFINITY) : c->low;
+        c->high = is_below ? nextafter(c->high, -INFINITY) : c->high;
+    }
+}
+
+// read_condition reads { field, "in", list }, { field, "range", low, high,
+// is_above, is_below, is_prefix } or { field, "null" } at the top of the stack.
 static void read_condition(lua_State *L, struct query *q, struct condition *c) {
     int at = lua_gettop(L);
     size_t len;
@@ -158,10 +223,10 @@ static void read_condition(lua_State *L, struct query *q, struct condition *c) {
         read_values(L, q, c, lua_gettop(L));
     } else if (op[0] == 'r') {
         c->op = COND_RANGE;
-        lua_rawgeti(L, at, 3);
-        lua_rawgeti(L, at, 4);
-        c->low = read_bound(L, q, f, lua_gettop(L) - 1, -INFINITY);
-        c->high = read_bound(L, q, f, lua_gettop(L), INFINITY);
+        for (int i = 3; i <= 7; i++) {
+            lua_rawgeti(L, at, i);
+        }
+        read_range(L, q, f, c, lua_gettop(L) - 4);
     } else {
         c->op = COND_NULL;
     }

@@ -16,7 +16,7 @@
 static const struct sink columns_sink;
 
 static bool is_global(const struct plan_step *step) {
-    return step->read == READ_ZSET;
+    return step->read == READ_ZSET || step->read == READ_LEX;
 }
 
 // -- asking
@@ -55,6 +55,19 @@ static void ask_zset(struct columns *c, const struct plan_step *step) {
         resp_arg(out, score, len);
         resp_arg(out, score, len);
     }
+    buf_clear(&key);
+}
+
+static void ask_lex(struct columns *c, const struct plan_step *step) {
+    const struct condition *cond = &c->query->conditions[step->condition];
+    struct buf *out = conn_out(c->conn), key = {0};
+    struct value low = cond->least, high = cond->most;
+    key_lex(&key, c->query->schema, cond->field);
+    resp_command(out, 4);
+    resp_arg_s(out, "ZRANGEBYLEX");
+    resp_arg(out, key.data, key.len);
+    resp_arg(out, low.p ? low.p : "-", low.p ? low.len : 1);
+    resp_arg(out, high.p ? high.p : "+", high.p ? high.len : 1);
     buf_clear(&key);
 }
 
@@ -123,7 +136,9 @@ static void ask(struct columns *c) {
         const struct plan_step *step = &c->plan->steps[i];
         uint32_t n = is_global(step) ? 1 : c->segments;
         for (uint32_t segment = 0; segment < n; segment++) {
-            if (is_global(step)) {
+            if (step->read == READ_LEX) {
+                ask_lex(c, step);
+            } else if (step->read == READ_ZSET) {
                 ask_zset(c, step);
             } else {
                 ask_column(c, step, segment);
@@ -250,8 +265,8 @@ static void take_column(struct columns *c, const char *s, size_t len) {
 }
 
 static uint32_t member_ordinal(const char *s, size_t len) {
-    const unsigned char *u = (const unsigned char *)s;
-    return len == 4 ? (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
+    const unsigned char *u = (const unsigned char *)s + len - 4;
+    return len >= 4 ? (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
                           (uint32_t)u[2] << 8 | u[3]
                     : ROW_NO_ORDINAL;
 }
@@ -268,7 +283,7 @@ static void take_member(struct columns *c, const char *s, size_t len) {
         if (offset < SCHEMA_SEGMENT) {
             bits_set(&c->pending[c->segment], offset);
         }
-    } else if (len == 4) {
+    } else if (len >= 4) {
         uint32_t n = member_ordinal(s, len);
         if (n / SCHEMA_SEGMENT < c->segments) {
             bits_set(&c->pending[n / SCHEMA_SEGMENT], n % SCHEMA_SEGMENT);

@@ -19,6 +19,8 @@ void query_clear(struct query *q) {
             free((char *)(uintptr_t)q->conditions[i].values[j].p);
         }
         free(q->conditions[i].values);
+        free((char *)(uintptr_t)q->conditions[i].least.p);
+        free((char *)(uintptr_t)q->conditions[i].most.p);
     }
     free(q->conditions);
     q->conditions = NULL;
@@ -34,6 +36,8 @@ static struct walk_path path_of(const struct query *q, const struct plan *p) {
     if (p->bounds >= 0) {
         path.low = q->conditions[p->bounds].low;
         path.high = q->conditions[p->bounds].high;
+        path.least = q->conditions[p->bounds].least;
+        path.most = q->conditions[p->bounds].most;
     }
     if (p->compound >= 0) {
         struct value values[SCHEMA_PARTS];

@@ -37,10 +37,14 @@ static int add_condition(const struct query *q, struct plan *p, int i,
         add_step(p, READ_PACKED, i, 0);
         return 0;
     }
-    if (c->op == COND_RANGE && has_values) {
+    if (c->op == COND_RANGE && f->has_lex) {
+        add_step(p, READ_LEX, i, 0);
+        return 0;
+    }
+    if (c->op == COND_RANGE && (has_values || f->type == FIELD_STRING)) {
         snprintf(error, size,
-                 "model %s: field %s (%s) has no ranges; between is for "
-                 "integers, numbers and times",
+                 "model %s: field %s (%s) has no ranges; they are for strings "
+                 "with sort = true, integers, numbers, dates and times",
                  q->schema->name, f->name, schema_type_name(f->type));
         return -1;
     }
@@ -151,7 +155,7 @@ static bool is_covered(const struct query *q, const struct plan *p,
 static void choose_walk(const struct query *q, struct plan *p) {
     const struct field *f = &q->schema->fields[q->order];
     p->order = ORDER_WALK;
-    p->bounds = f->has_lex ? -1 : find_bounds(q);
+    p->bounds = find_bounds(q);
     bool is_enough = (p->bounds >= 0 || f->is_required) && !q->schema->has_ttl;
     for (uint32_t i = 0; i < q->count; i++) {
         is_enough = is_enough && is_covered(q, p, i);
@@ -248,7 +252,9 @@ void plan_clear(struct plan *p) {
 static void explain_condition(const struct query *q, int i, struct buf *b) {
     const struct condition *c = &q->conditions[i];
     buf_adds(b, q->schema->fields[c->field].name);
-    if (c->op == COND_RANGE) {
+    if (c->least.p || c->most.p) {
+        buf_adds(b, " in a range of strings");
+    } else if (c->op == COND_RANGE) {
         buf_printf(b, " between %.17g and %.17g", c->low, c->high);
     } else if (c->op == COND_NULL) {
         buf_adds(b, " is null");
@@ -263,7 +269,8 @@ static void explain_steps(const struct query *q, const struct plan *p,
                           struct buf *b) {
     static const char *const kinds[] = {"live rows",           "bitmap",
                                         "bitmap or small set", "packed column",
-                                        "ordered index",       "bitmap of null",
+                                        "ordered index",       "ordered index",
+                                        "bitmap of null",
                                         "packed column"};
     buf_adds(b, "read, in one transaction, for each segment of 65,536 rows\n");
     int last = -2;
@@ -352,10 +359,33 @@ static bool is_among(const struct condition *c, struct value v) {
     return false;
 }
 
+// is_between compares an entry of the value with the bounds; which row's it is
+// does not matter.
+static bool is_between(const struct condition *c, struct value v) {
+    struct buf entry = {0};
+    value_escape(&entry, v.p, v.len);
+    buf_add(&entry, "\0\0\0\0", 4);
+    struct value e = {entry.data, entry.len};
+    bool is = true;
+    if (c->least.p) {
+        struct value bound = {c->least.p + 1, c->least.len - 1};
+        is = compare_values(e, bound) >= (c->least.p[0] == '(');
+    }
+    if (c->most.p && is) {
+        struct value bound = {c->most.p + 1, c->most.len - 1};
+        is = compare_values(e, bound) <= -(c->most.p[0] == '(');
+    }
+    buf_clear(&entry);
+    return is;
+}
+
 static bool holds(const struct field *f, const struct condition *c,
                   struct value v) {
     if (c->op == COND_NULL || !v.p) {
         return c->op == COND_NULL && !v.p;
+    }
+    if (c->op == COND_RANGE && f->has_lex) {
+        return is_between(c, v);
     }
     if (c->op == COND_RANGE) {
         double d = index_order_number(f, v);

@@ -10,7 +10,7 @@
 
 enum condition_op {
     COND_IN,    // one of `values`; none of them matches nothing
-    COND_RANGE, // low <= value <= high
+    COND_RANGE, // low <= value <= high, or between least and most
     COND_NULL,  // no value
 };
 
@@ -20,6 +20,8 @@ struct condition {
     struct value *values; // encoded, sorted
     uint32_t count;
     double low, high;
+    // a range of strings: bounds as ZRANGEBYLEX takes them; NULL where it is open
+    struct value least, most;
 };
 
 struct query {
@@ -53,6 +55,7 @@ enum plan_read {
     READ_SET,    // the small set of one value
     READ_PACKED, // the packed column, tested in memory
     READ_ZSET,   // a range of an ordered index, for all segments at once
+    READ_LEX,    // the same, by bytes
     READ_NULL,   // the bitmap of rows without a value
     READ_ORDER,  // the packed column to order by
 };

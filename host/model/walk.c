@@ -212,10 +212,14 @@ static const struct sink walk_sink = {on_string, on_array, on_integer,
 static void ask_lex(struct walk *w) {
     struct buf *out = conn_out(w->conn), from = {0};
     bool is_down = w->path.is_descending;
+    struct value begin = is_down ? w->path.most : w->path.least;
+    struct value end = is_down ? w->path.least : w->path.most;
     w->taken = 0;
     if (w->last.len) {
         buf_addc(&from, '(');
         buf_add(&from, w->last.data, w->last.len);
+    } else if (begin.p) {
+        buf_add(&from, begin.p, begin.len);
     } else {
         buf_addc(&from, is_down ? '+' : '-');
     }
@@ -223,7 +227,11 @@ static void ask_lex(struct walk *w) {
     resp_arg_s(out, is_down ? "ZREVRANGEBYLEX" : "ZRANGEBYLEX");
     resp_arg(out, w->path.key.data, w->path.key.len);
     resp_arg(out, from.data, from.len);
-    resp_arg_s(out, is_down ? "-" : "+");
+    if (end.p) {
+        resp_arg(out, end.p, end.len);
+    } else {
+        resp_arg_s(out, is_down ? "-" : "+");
+    }
     resp_arg_s(out, "LIMIT");
     resp_arg_s(out, "0");
     resp_arg_u(out, w->asked);

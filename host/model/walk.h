@@ -12,6 +12,7 @@
 #define NEAP_MODEL_WALK_H
 
 #include "model/bits.h"
+#include "model/row.h"
 #include "redis/conn.h"
 
 struct walk;
@@ -23,6 +24,7 @@ struct walk_path {
     bool is_lex;    // values and ordinals, rather than ordinals by number
     bool is_descending;
     double low, high; // by number: both ends included
+    struct value least, most; // is_lex: as ZRANGEBYLEX takes them; the caller's
 };
 
 struct walk {

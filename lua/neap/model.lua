@@ -32,6 +32,7 @@ local M = { field = fields_of.field, defined = {} }
 --- model.between(low, high): a range for where, both ends included; nil leaves
 -- an end open.
 M.between = query.between
+M.gt, M.ge, M.lt, M.le, M.prefix = query.gt, query.ge, query.lt, query.le, query.prefix
 
 local Model = {} -- the methods of every model
 Model.__index = Model

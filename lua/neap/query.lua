@@ -20,6 +20,26 @@ function M.between(low, high)
   return setmetatable({ low = low, high = high }, Between)
 end
 
+local function range(name, value, bounds)
+  if value == nil then error(name .. ": a value is expected, got nil", 3) end
+  return setmetatable(bounds, Between)
+end
+
+--- model.gt(v), model.ge(v), model.lt(v), model.le(v): a range for where: above, from, below,
+-- up to v.
+function M.gt(v) return range("gt", v, { low = v, is_above = true }) end
+function M.ge(v) return range("ge", v, { low = v }) end
+function M.lt(v) return range("lt", v, { high = v, is_below = true }) end
+function M.le(v) return range("le", v, { high = v }) end
+
+--- model.prefix(text): strings that begin so; the field needs sort = true.
+function M.prefix(text)
+  if type(text) ~= "string" then
+    error("prefix: a string is expected, got " .. type(text), 2)
+  end
+  return setmetatable({ low = text, is_prefix = true }, Between)
+end
+
 local Query = {}
 Query.__index = Query
 local window = 256 -- rows fetched at a time
@@ -40,7 +60,10 @@ local function condition(model, name, value)
   local kind = type(value) == "table" and getmetatable(value)
   value = writing.key_of(value) -- of a row that a reference refers to
   if value == null then return { name, "null" } end
-  if kind == Between then return { name, "range", value.low, value.high } end
+  if kind == Between then
+    return { name, "range", value.low, value.high, value.is_above, value.is_below,
+      value.is_prefix }
+  end
   if type(value) ~= "table" then return { name, "in", { value } } end
   local n = 0
   for k in pairs(value) do
