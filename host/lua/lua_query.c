@@ -1,6 +1,7 @@
 // lua_query: the binding of model/plan and model/exec.
 #include <lauxlib.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,14 +44,24 @@ static struct box *check_box(lua_State *L) {
 static int fail_condition(lua_State *L, struct query *q, const struct field *f,
                           const char *wrong, int value) {
     const char *name = q->schema->name;
-    size_t len;
-    const char *text = lua_type(L, value) == LUA_TTABLE
-                           ? "a table"
-                           : lua_tolstring(L, value, &len);
-    text = text ? text : luaL_typename(L, value);
+    int type = lua_type(L, value);
+    const char *mark = type == LUA_TSTRING ? "'" : "";
+    const char *got = type == LUA_TSTRING || type == LUA_TNUMBER
+                          ? lua_tostring(L, value)
+                          : luaL_typename(L, value);
+    char text[200];
+    snprintf(text, sizeof text, "%s, got %s%s%.60s%s", wrong,
+             type == LUA_TTABLE ? "a " : "", mark, got, mark);
     query_clear(q);
-    return lua_fail(L, "model.invalid", "model %s: field %s: %s, got %.60s",
-                    name, f->name, wrong, text);
+    lua_push_error(L, "model.invalid", "model %s: field %s: %s", name, f->name,
+                   text);
+    lua_newtable(L);
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, f->name);
+    lua_setfield(L, -2, "fields");
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "model");
+    return lua_error(L);
 }
 
 static int by_bytes(const void *a, const void *b) {
@@ -135,8 +146,8 @@ static double read_bound(lua_State *L, struct query *q, const struct field *f,
     return number;
 }
 
-// read_text_bound makes a bound of ZRANGEBYLEX of the string at index: from it on,
-// or behind all its rows.
+// read_text_bound makes a bound of ZRANGEBYLEX of the string at index: from it
+// on, or behind all its rows.
 static struct value read_text_bound(lua_State *L, struct query *q,
                                     const struct field *f, int at,
                                     bool is_behind, char mark) {
@@ -176,11 +187,12 @@ static void read_prefix(lua_State *L, struct query *q, const struct field *f,
     }
 }
 
-// read_range reads low, high, whether these are left out themselves, and whether
-// low is a prefix, from index on.
+// read_range reads low, high, whether these are left out themselves, and
+// whether low is a prefix, from index on.
 static void read_range(lua_State *L, struct query *q, const struct field *f,
                        struct condition *c, int at) {
-    bool is_above = lua_toboolean(L, at + 2), is_below = lua_toboolean(L, at + 3);
+    bool is_above = lua_toboolean(L, at + 2),
+         is_below = lua_toboolean(L, at + 3);
     bool is_text = f->type == FIELD_STRING;
     if (lua_toboolean(L, at + 4)) {
         if (!is_text) {
@@ -189,8 +201,8 @@ static void read_range(lua_State *L, struct query *q, const struct field *f,
         read_prefix(L, q, f, c, at);
     } else if (is_text) {
         c->least = read_text_bound(L, q, f, at, is_above, '[');
-        c->most = read_text_bound(L, q, f, at + 1, !is_below,
-                                  is_below ? '(' : '[');
+        c->most =
+            read_text_bound(L, q, f, at + 1, !is_below, is_below ? '(' : '[');
     } else {
         c->low = read_bound(L, q, f, at, -INFINITY);
         c->high = read_bound(L, q, f, at + 1, INFINITY);

@@ -270,8 +270,7 @@ static void explain_steps(const struct query *q, const struct plan *p,
     static const char *const kinds[] = {"live rows",           "bitmap",
                                         "bitmap or small set", "packed column",
                                         "ordered index",       "ordered index",
-                                        "bitmap of null",
-                                        "packed column"};
+                                        "bitmap of null",      "packed column"};
     buf_adds(b, "read, in one transaction, for each segment of 65,536 rows\n");
     int last = -2;
     for (uint32_t i = 0; i < p->step_count; i++) {

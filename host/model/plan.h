@@ -20,7 +20,8 @@ struct condition {
     struct value *values; // encoded, sorted
     uint32_t count;
     double low, high;
-    // a range of strings: bounds as ZRANGEBYLEX takes them; NULL where it is open
+    // a range of strings: bounds as ZRANGEBYLEX takes them; NULL where it is
+    // open
     struct value least, most;
 };
 

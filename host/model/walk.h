@@ -23,7 +23,7 @@ struct walk_path {
     struct buf key; // the walk takes it over
     bool is_lex;    // values and ordinals, rather than ordinals by number
     bool is_descending;
-    double low, high; // by number: both ends included
+    double low, high;         // by number: both ends included
     struct value least, most; // is_lex: as ZRANGEBYLEX takes them; the caller's
 };
 
