@@ -57,9 +57,12 @@ static void push_outcome(lua_State *L, struct model *m, struct write *w) {
     lua_pushboolean(L, w->is_merged);
 }
 
-// set_new_id puts the id that a counter gave into the row.
+// set_new_id puts the id into the row, if a counter gave it.
 static void set_new_id(struct model *m, struct write *w) {
     const struct schema *s = &m->schema;
+    if (!w->new || row_get(w->new, (uint32_t)s->primary).p) {
+        return;
+    }
     struct value values[SCHEMA_FIELDS];
     for (uint32_t i = 0; i < s->count; i++) {
         values[i] = row_get(w->new, i);
@@ -76,7 +79,7 @@ static void on_call_done(struct write *w, enum write_code code, int field,
                          const char *error_code, const char *error) {
     struct call *c = w->ctx;
     struct task *t = c->task;
-    if (code == WRITE_DONE && w->kind == WRITE_CREATE && c->m->schema.is_auto) {
+    if (code == WRITE_DONE) {
         set_new_id(c->m, w);
     }
     if (t && code == WRITE_DONE) {
@@ -107,9 +110,7 @@ static void end_many(struct many *many, lua_State *L) {
 }
 
 static void push_one_result(lua_State *L, struct model *m, struct write *w) {
-    if (w->kind == WRITE_CREATE && m->schema.is_auto) {
-        set_new_id(m, w);
-    }
+    set_new_id(m, w);
     if (w->new) {
         lua_row_push_shadow(L, w->new);
     } else {
@@ -280,6 +281,20 @@ static int l_save(lua_State *L) {
         return 0;
     }
     w->is_optimistic = w->is_optimistic || lua_toboolean(L, 6);
+    return commit_and_wait(L, m, t, w);
+}
+
+// live(model, shadow, life) -> shadow, id, merged: stores nothing but the life,
+// which is not 0
+static int l_live(lua_State *L) {
+    struct model *m = lua_model_check(L, 1);
+    const struct row *old = lua_row_check_shadow(L, 2);
+    lua_model_pool(L, m);
+    struct task *t = task_current(L, m->rt);
+    if (!t) {
+        return task_yield(L);
+    }
+    struct write *w = new_save(m, old, row_copy(old), read_life(L, 3));
     return commit_and_wait(L, m, t, w);
 }
 
@@ -634,6 +649,7 @@ static const luaL_Reg functions[] = {{"is_same_life", l_is_same_life},
                                      {"create_many", l_create_many},
                                      {"save", l_save},
                                      {"save_many", l_save_many},
+                                     {"live", l_live},
                                      {"delete", l_delete},
                                      {"mend", l_mend},
                                      {"increment", l_increment},

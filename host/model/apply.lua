@@ -51,7 +51,8 @@ if last then
 end
 
 local hint, top = tonumber(state[2] or 0), tonumber(state[3] or 0)
-if not (hint and top and hint >= 0 and hint == floor(hint) and top == floor(top)) then
+if not (hint and top and hint >= 0 and hint == floor(hint) and top == floor(top)
+  and top + #rows < 4294967295) then
   return cmsgpack.pack({ DAMAGED })
 end
 local hint_before, top_before, deletes = hint, top, 0
@@ -387,7 +388,9 @@ end
 local function check(row, key)
   local kind, n, refusal = row[1], nil, nil
   if kind == CREATE or kind == UPSERT then
-    if seen[id] or not are_new and call("EXISTS", key) ~= 0 then
+    -- that look was for the ids that were given
+    local is_known_new = are_new and row[2] ~= ""
+    if seen[id] or not is_known_new and call("EXISTS", key) ~= 0 then
       if has_ttl and is_over(call("HGET", key, "_e")) then return nil, { EXISTS, id } end
       if kind == UPSERT then return nil, { CONFLICT, call("HGETALL", key) } end
       return nil, { EXISTS, 0 }

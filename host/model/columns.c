@@ -449,7 +449,7 @@ static void on_done(struct waiter *w) {
         }
         const char *stored = c->generation;
         c->is_unknown = !stored[0];
-        if (stored[0] && strcmp(stored, c->query->schema->generation) != 0) {
+        if (stored[0] && strcmp(stored, c->query->generation) != 0) {
             char text[200];
             snprintf(
                 text, sizeof text,

@@ -31,6 +31,7 @@ struct batch {
     bool is_adopted;   // the stored definition could be taken over
     uint32_t attempts; // to have the definition accepted
     uint64_t since_ms;
+    bool is_refresh; // of the journal's expiry
 };
 
 static void send_batch(struct batch *b, bool with_source);
@@ -39,12 +40,9 @@ static void on_defer(struct defer *d);
 // -- building a batch
 
 static void pack_head(struct commit *c, struct batch *b) {
-    uint64_t now = uv_now(c->rt->loop);
-    bool is_refresh = !c->refreshed_ms || now - c->refreshed_ms > refresh_ms;
-    if (is_refresh) {
-        c->refreshed_ms = now;
-    }
-    batch_pack_head(c->schema, b->number, is_refresh, &b->packed);
+    b->is_refresh =
+        !c->refreshed_ms || b->since_ms - c->refreshed_ms > refresh_ms;
+    batch_pack_head(c->schema, b->number, b->is_refresh, &b->packed);
     b->head_len = b->packed.len;
 }
 
@@ -437,6 +435,9 @@ static void read_verdicts(struct batch *b) {
         *u.p >= 0xe0) { // a negative number
         on_batch_code(b, unpack_int(&u));
         return;
+    }
+    if (b->is_refresh) {
+        c->refreshed_ms = b->since_ms;
     }
     uint32_t rows = 0;
     struct write *w = b->first;

@@ -67,6 +67,8 @@ struct exec *exec_new(struct conn *conn, const struct query *q,
     }
     struct exec *e = xcalloc(1, sizeof *e);
     e->query = *q;
+    memcpy(e->query.generation, q->schema->generation,
+           sizeof e->query.generation);
     e->plan = p;
     e->conn = conn;
     e->memory = memory;
@@ -277,7 +279,7 @@ static void on_holders(struct ids *ids, const char *code, const char *error) {
 static void *generation_string(struct waiter *w, const redisReadTask *t,
                                const char *s, size_t len) {
     struct exec *e = w->ctx;
-    const char *ours = e->query.schema->generation;
+    const char *ours = e->query.generation;
     e->is_stale = t->type != REDIS_REPLY_ERROR &&
                   (len != strlen(ours) || memcmp(s, ours, len) != 0);
     return e;
@@ -339,8 +341,7 @@ void exec_open(struct exec *e, exec_fn done, void *ctx) {
         e->columns = columns_read(e->conn, &e->query, &e->plan, e->memory,
                                   on_columns, e);
         break;
-    case PLAN_WALK: check_generation(e); // fall through
-    default: end(e, NULL, NULL);         // nothing has to be read first
+    default: end(e, NULL, NULL); // nothing has to be read first
     }
 }
 
@@ -385,6 +386,7 @@ static void ask_walk(struct exec *e) {
     // without columns each entry is a row
     uint64_t n = e->want + e->to_skip + 16;
     n = e->columns || n > walk_chunk ? walk_chunk : n;
+    check_generation(e); // an index that was built anew since is gone
     walk_more(e->walk, (uint32_t)n, on_walked, e);
 }
 

@@ -104,9 +104,9 @@ int plan_find_equal(const struct query *q, uint32_t field) {
     return -1;
 }
 
-// find_compound returns the compound index that orders the rows of the query,
-// or -1.
-static int find_compound(const struct query *q) {
+// find_compound returns the compound index, in use or under construction, that
+// orders the rows of the query, or -1.
+static int find_compound(const struct query *q, bool is_building) {
     for (uint32_t i = 0; i < q->schema->compound_count; i++) {
         const struct compound *c = &q->schema->compounds[i];
         uint32_t last = c->count - 1, equal = 0;
@@ -114,7 +114,7 @@ static int find_compound(const struct query *q) {
             equal++;
         }
         if (equal == last && c->fields[last] == (uint32_t)q->order &&
-            !c->is_building) {
+            c->is_building == is_building) {
             return (int)i;
         }
     }
@@ -156,7 +156,9 @@ static void choose_walk(const struct query *q, struct plan *p) {
     const struct field *f = &q->schema->fields[q->order];
     p->order = ORDER_WALK;
     p->bounds = find_bounds(q);
-    bool is_enough = (p->bounds >= 0 || f->is_required) && !q->schema->has_ttl;
+    // the stored definition knows of "required" only where that is in its text
+    bool has_all = f->is_required && (f->has_zset || f->has_lex);
+    bool is_enough = (p->bounds >= 0 || has_all) && !q->schema->has_ttl;
     for (uint32_t i = 0; i < q->count; i++) {
         is_enough = is_enough && is_covered(q, p, i);
     }
@@ -171,7 +173,7 @@ static void choose_order(const struct query *q, struct plan *p) {
         p->order = ORDER_FETCHED;
         return;
     }
-    p->compound = find_compound(q);
+    p->compound = find_compound(q, false);
     bool is_packed = f->index == INDEX_PACKED && (q->count > 0 || !f->has_zset);
     if (p->compound < 0 && is_packed) {
         p->order = ORDER_PACKED;
@@ -182,8 +184,12 @@ static void choose_order(const struct query *q, struct plan *p) {
 
 // find_building looks for an index under construction that the query needs.
 static int find_building(const struct query *q) {
-    if (q->order >= 0 && q->schema->fields[q->order].is_building) {
-        return q->order;
+    if (q->order >= 0) {
+        const struct field *f = &q->schema->fields[q->order];
+        bool is_only_way = !can_be_ordered(f) && find_compound(q, false) < 0;
+        if (f->is_building || (is_only_way && find_compound(q, true) >= 0)) {
+            return q->order;
+        }
     }
     for (uint32_t i = 0; i < q->count; i++) {
         if (q->schema->fields[q->conditions[i].field].is_building) {
@@ -206,7 +212,7 @@ int plan_make(const struct query *q, struct plan *p, char *error, size_t size) {
         return -1;
     }
     if (q->order >= 0 && !can_be_ordered(&q->schema->fields[q->order]) &&
-        find_compound(q) < 0) {
+        find_compound(q, false) < 0) {
         snprintf(error, size,
                  "model %s: field %s cannot be ordered by; add sort = true",
                  q->schema->name, q->schema->fields[q->order].name);

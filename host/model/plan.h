@@ -26,6 +26,7 @@ struct condition {
 };
 
 struct query {
+    char generation[17]; // of the schema that the plan was made for
     const struct schema *schema;
     struct condition *conditions; // all must hold
     uint32_t count;

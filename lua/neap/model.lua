@@ -142,13 +142,17 @@ function Model:save_many(rows)
   for i = 1, stored and #rows or 0 do
     local failure = failures and failures[i]
     if failure and failure.expired then
-      local ok, e = pcall(rows[i].save, rows[i])
-      failures[i] = not ok and e or nil
+      local ok, shadow = pcall(write, self, core.save, self.core, rows[i], olds[i], nil, 0)
+      failures[i] = not ok and shadow or nil
+      if ok then writing.take_over(self, rows[i], olds[i], shadow, true) end
     elseif failure and failure.code == "model.conflict" then
       failure.row = rows[i]
     elseif not failure then
-      writing.after_save(self, rows[i], olds[i], stored[i], stored[i])
+      writing.take_over(self, rows[i], olds[i], stored[i], true)
     end
+  end
+  for i = 1, stored and #rows or 0 do
+    if not (failures and failures[i]) then writing.run_hook(self, "after_save", rows[i]) end
   end
   if failures and next(failures) then report(#rows, failures, rows) end
   return rows
@@ -169,7 +173,12 @@ local function upsert_in_steps(model, attributes)
   if model.parts then id = writing.key_text(model, attributes) end
   for _ = 1, 10 do
     local row = model:load(id)
-    local ok, v = pcall(row and set_attributes or model.create, row or model, attributes)
+    local ok, v
+    if row then
+      ok, v = pcall(set_attributes, row, attributes)
+    else
+      ok, v = pcall(model.create, model, attributes)
+    end
     if ok then return v end
     if not errors.is_error(v, row and "model.gone" or "model.exists") then error(v, 0) end
   end
@@ -190,8 +199,13 @@ function Model:upsert(attributes)
     return upsert_in_steps(self, attributes)
   end
   local row, wrong = writing.prepare(self, attributes, 2)
-  local shadow, id, is_merged = write(self, core.create, self.core, row, wrong,
-    writing.life(self), attributes)
+  local ok, shadow, id, is_merged
+  for _ = 1, 10 do -- a row that is deleted between two steps is created
+    ok, shadow, id, is_merged = pcall(write, self, core.create, self.core, row, wrong,
+      writing.life(self), attributes)
+    if ok or not model_error.is(shadow, "model.gone") then break end
+  end
+  if not ok then error(shadow, 0) end
   become(self, row, shadow, id)
   if is_merged then core.fill(self.core, row, shadow) end
   return row

@@ -53,7 +53,8 @@ function Row:save()
   local wrong = writing.before_save(model, self, old)
   local shadow, _, is_merged = with_row(self, pcall(writing.write, model, core.save, model.core,
     self, old, wrong, 0))
-  writing.after_save(model, self, old, shadow, is_merged)
+  writing.take_over(model, self, old, shadow, is_merged)
+  writing.run_hook(model, "after_save", self)
   return self
 end
 
@@ -128,9 +129,7 @@ end
 -- save_life stores nothing but a row's life; of an optimistic model too it does not
 -- matter what others changed. Returns the row's shadow by then.
 local function save_life(model, shadow, life)
-  local stored = {}
-  core.fill(model.core, stored, shadow)
-  local new, e = core.save(model.core, stored, shadow, nil, life)
+  local new, e = core.live(model.core, shadow, life)
   if new == FAIL and errors.is_error(e, "model.conflict") then
     return save_life(model, shadows[e.stored], life)
   end

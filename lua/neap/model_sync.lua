@@ -14,6 +14,7 @@ local M = {}
 
 local PORTION = 1024 -- ordinals
 local PAGE = 1000    -- keys that one SCAN looks at
+local DROPPING = "dropping" -- the generation of a model that is being dropped
 
 -- replace changes the stored definition, unless somebody else did meanwhile.
 local replace_text = [[
@@ -24,6 +25,13 @@ redis.call("HDEL", KEYS[1], "built")
 if ARGV[4] ~= "" then
   redis.call("HSET", KEYS[1], "dropped", (redis.call("HGET", KEYS[1], "dropped") or "") .. ARGV[4])
 end
+return 1
+]]
+
+-- note_text notes how far the build is, if the definition is still that one.
+local note_text = [[
+if redis.call("HGET", KEYS[1], "gen") ~= ARGV[1] then return 0 end
+redis.call("HSET", KEYS[1], "built", ARGV[2])
 return 1
 ]]
 
@@ -52,11 +60,24 @@ function M.has_rows(model)
   return model.redis:scan({ match = core.keys(model.core).rows, count = PAGE })() ~= nil
 end
 
--- unlink_matching deletes the keys that match and that fn agrees to.
-local function unlink_matching(model, pattern, fn, done)
+-- unlink_text: KEYS: the meta hash, keys that go as long as its generation is ARGV[1].
+local unlink_text = [[
+if redis.call("HGET", KEYS[1], "gen") ~= ARGV[1] then return 0 end
+for i = 2, #KEYS do redis.call("UNLINK", KEYS[i]) end
+return 1
+]]
+
+-- unlink_matching deletes the keys that match and that fn agrees to; given a generation,
+-- as long as the stored definition is of that one.
+local function unlink_matching(model, pattern, generation, fn, done)
+  local keys = core.keys(model.core)
   local batch = {}
   local function flush()
-    if #batch > 0 then model.redis:call("UNLINK", batch) end
+    if #batch > 0 and not generation then
+      model.redis:call("UNLINK", batch)
+    elseif #batch > 0 then
+      script(model, "unlink", unlink_text)({ keys.meta, unpack(batch) }, generation)
+    end
     if done then done(#batch) end
     batch = {}
   end
@@ -78,10 +99,14 @@ function M.drop(model, options)
     count = count + n
     if progress then progress(count, math.max(total, count), "keys") end
   end
-  -- without its definition nobody writes who did not begin anew
-  model.redis:call("DEL", keys.meta, keys.schema)
-  unlink_matching(model, keys.rows, nil, done)
-  unlink_matching(model, keys.rest, nil, done)
+  -- nobody has that definition, so nobody writes; the next sync goes on if this is interrupted
+  model.redis:multi(function(tx)
+    tx:call("DEL", keys.meta, keys.schema)
+    tx:call("HSET", keys.meta, "gen", DROPPING)
+  end)
+  unlink_matching(model, keys.rows, DROPPING, nil, done)
+  unlink_matching(model, keys.rest, DROPPING, function(key) return key ~= keys.meta end, done)
+  script(model, "unlink", unlink_text)({ keys.meta, keys.meta }, DROPPING)
 end
 
 -- unlink_dropped removes what is left of indexes that are of no use any more.
@@ -90,7 +115,7 @@ local function unlink_dropped(model)
   local dropped = model.redis:call("HGET", keys.meta, "dropped")
   if not dropped then return end
   for name, build in dropped:gmatch "(%S+) (%d+)\n" do
-    unlink_matching(model, core.match_build(model.core, name), function(key)
+    unlink_matching(model, core.match_build(model.core, name), nil, function(key)
       return core.is_of_build(model.core, name, tonumber(build), key)
     end)
   end
@@ -130,7 +155,9 @@ local function enter(model, ordinals, building)
     if ids[i] then known[#known + 1] = ids[i] end
   end
   if #known == 0 then return end
-  local shadows, list = core.load_shadows(model.core, known), {}
+  local shadows, err = core.load_shadows(model.core, known)
+  if shadows == FAIL then error(err, 0) end
+  local list = {}
   for i = 1, #known do
     if shadows[i] then
       check_row(model, shadows[i], building)
@@ -140,20 +167,21 @@ local function enter(model, ordinals, building)
   if #list == 0 then return end
   local done, failures = core.mend(model.core, list, "build")
   if done == FAIL then error(failures, 0) end
-  for i, failure in pairs(failures or {}) do
-    if not errors.is_error(failure, "model.gone") then
-      failure.message = ("%s (row %s)"):format(failure.message, known_id(model, list[i]))
-      error(failure, 0)
+  for i, refusal in pairs(failures or {}) do
+    if not errors.is_error(refusal, "model.gone") then
+      refusal.message = ("%s (row %s)"):format(refusal.message, known_id(model, list[i]))
+      error(refusal, 0)
     end
   end
 end
 
 -- build enters the rows into the indexes under construction, from where it was
--- interrupted.
-local function build(model, building, progress)
+-- interrupted; false if the stored definition is of another generation by now.
+local function build(model, building, generation, progress)
   local keys, names = core.keys(model.core), table.concat(building, ", ")
-  local top = tonumber(model.redis:call("HGET", keys.meta, "top")) or 0
-  local at = tonumber(model.redis:call("HGET", keys.meta, "built")) or 0
+  local meta = model.redis:call("HMGET", keys.meta, "gen", "top", "built")
+  if meta[1] ~= generation then return false end
+  local top, at = tonumber(meta[2] or 0) or 0, tonumber(meta[3] or 0) or 0
   while at < top do
     local segment, offset = math.floor(at / 65536), at % 65536
     local bytes = model.redis:call("GETRANGE", keys.live .. segment, offset / 8,
@@ -161,9 +189,10 @@ local function build(model, building, progress)
     local ordinals = core.bits(bytes, at)
     if #ordinals > 0 then enter(model, ordinals, building) end
     at = at + PORTION
-    model.redis:call("HSET", keys.meta, "built", at)
+    if script(model, "note", note_text)({ keys.meta }, generation, at) == 0 then return false end
     if progress then progress(math.min(at, top), top, names) end
   end
+  return true
 end
 
 -- install stores the definition where there is none.
@@ -187,7 +216,7 @@ end
 -- finish builds what is under construction.
 local function finish(model, generation, progress)
   local building = core.building(model.core)
-  build(model, building, progress)
+  if not build(model, building, generation, progress) then return false end
   core.complete(model.core)
   return switch(model, generation, "") and building
 end
@@ -197,6 +226,14 @@ local function step(model, progress, is_changed)
   local keys = core.keys(model.core)
   local generation = model.redis:call("HGET", keys.meta, "gen")
   local stored = model.redis:call("GET", keys.schema)
+  if generation == DROPPING then
+    M.drop(model)
+    return nil
+  end
+  if not generation and model.redis:call("EXISTS", keys.live .. "0") == 1 then
+    fail("model.damaged", "model %s: its rows are there, but not the keys that say how they are "
+      .. "stored; verify { repair = true } mends that", model.name)
+  end
   if not generation or not stored then
     if is_changed then model.redis:call("DEL", keys.meta) end
     install(model)

@@ -108,14 +108,13 @@ function M.normalize(model, row, shadow)
   end
 end
 
---- after_save(model, row, old, shadow, is_merged): the row is stored as the shadow has it, if
+--- take_over(model, row, old, shadow, is_merged): the row is stored as the shadow has it, if
 -- there is one: else nothing had changed. What others changed is shown in the row, what was
--- changed in it meanwhile stays.
-function M.after_save(model, row, old, shadow, is_merged)
+-- assigned meanwhile stays.
+function M.take_over(model, row, old, shadow, is_merged)
   M.shadows[row] = shadow or old
-  if is_merged then core.refill(model.core, row, old, shadow) end
+  if shadow and is_merged then core.refill(model.core, row, old, shadow) end
   M.normalize(model, row, M.shadows[row])
-  M.run_hook(model, "after_save", row)
 end
 
 --- sweep(model, ids): removes rows whose time is over.
@@ -135,7 +134,7 @@ end
 -- over and that stands in the way is swept first.
 function M.write(model, fn, ...)
   local a, b, c = fn(...)
-  for _ = 1, 3 do
+  for _ = 1, 65 do -- the row itself and each of its unique values may be in the way
     if a ~= FAIL or not errors.is_error(b) or not b.expired then break end
     M.sweep(model, { b.expired })
     a, b, c = fn(...)
