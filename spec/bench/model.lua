@@ -49,10 +49,6 @@ local function script_alone()
   return rate
 end
 
-local function benchmark_set(...)
-  return measure.redis_benchmark(redis, "set", ...).SET
-end
-
 -- creating, each time from an empty database --------------------------------
 
 local ids = {}
@@ -71,6 +67,7 @@ local function creates_by_lists(tasks, size)
   end)
 end
 
+creates_by(workers, math.min(rows_wanted, 5000)) -- until all is compiled
 local script = script_alone()
 local lists, lists_by_two = creates_by_lists(1, 1000), creates_by_lists(2, 1000)
 local creates = creates_by(workers, rows_wanted)
@@ -78,10 +75,12 @@ print(("the write script alone, 32 rows a call: %.0f rows/s"):format(script))
 print(("creates, %d tasks: %.0f/s, %.2f of it"):format(workers, creates, creates / script))
 print(("create_many, lists of 1000: %.0f rows/s, %.2f of the creates; by 2 tasks %.0f, %.2f")
   :format(lists, lists / creates, lists_by_two, lists_by_two / creates))
-local set = benchmark_set("-c", "1", "-P", "1", "-n", "20000")
+local both = measure.redis_benchmark(redis, "set,get", "-c", "1", "-P", "1", "-n", "20000")
+local set, pairs_rate = both.SET, 1 / (1 / both.SET + 1 / both.GET)
 local single = creates_by(1, math.min(rows_wanted, 5000))
-print(("creates, one after the other: %.0f/s, %.2f of redis-benchmark's SET, -c 1 -P 1 (%.0f)")
-  :format(single, single / set, set))
+print(("creates, one after the other: %.0f/s, of redis-benchmark -c 1 -P 1 %.2f of the SETs "
+  .. "(%.0f), %.2f of the pairs of SET and GET (%.0f)"):format(single, single / set, set,
+  single / pairs_rate, pairs_rate))
 
 -- loading -------------------------------------------------------------------
 
@@ -90,13 +89,13 @@ local function hgetall(...)
   return measure.redis_benchmark_of(redis, { ... }, "HGETALL", "{user}:" .. ids[1])
 end
 local by_one = hgetall("-c", "1", "-P", "100", "-n", "400000")
-local by_many = hgetall("-c", "50", "-P", "16", "-n", "400000")
+local by_hundred = hgetall("-c", "100", "-P", "1", "-n", "100000")
 local loads = measure.rate(rows_wanted, function()
   measure.concurrently(workers, rows_wanted, function(i) assert(User:load(ids[i]).id == ids[i]) end)
 end)
-print(("loads, %d tasks: %.0f/s, %.2f of redis-benchmark's HGETALL of a row, -c 1 -P 100 (%.0f), "
-  .. "%.2f of -c 50 -P 16 (%.0f)"):format(workers, loads, loads / by_one, by_one,
-  loads / by_many, by_many))
+print(("loads, %d tasks: %.0f/s, of redis-benchmark's HGETALL of a row %.2f of -c 100 (%.0f), "
+  .. "%.2f of -c 1 -P 100 (%.0f)"):format(workers, loads, loads / by_hundred, by_hundred,
+  loads / by_one, by_one))
 
 -- saving --------------------------------------------------------------------
 
