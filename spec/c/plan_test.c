@@ -23,15 +23,17 @@ static struct value texts[] = {{"a", 1}, {"b", 1}, {"c", 1}};
 
 // in, between and null make conditions.
 static struct condition in(uint32_t field, uint32_t count) {
-    return (struct condition){field, COND_IN, texts, count, 0, 0};
+    return (struct condition){
+        .field = field, .op = COND_IN, .values = texts, .count = count};
 }
 
 static struct condition between(uint32_t field, double low, double high) {
-    return (struct condition){field, COND_RANGE, NULL, 0, low, high};
+    return (struct condition){
+        .field = field, .op = COND_RANGE, .low = low, .high = high};
 }
 
 static struct condition null(uint32_t field) {
-    return (struct condition){field, COND_NULL, NULL, 0, 0, 0};
+    return (struct condition){.field = field, .op = COND_NULL};
 }
 
 #define NOTHING_ELSE                                                           \
