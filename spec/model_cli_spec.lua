@@ -80,10 +80,21 @@ describe("neap model", function()
     fill(1200)
     local r = run("list", "all.lua")
     assert.same({ 0, "" }, { r.status, r.err })
-    assert.matches("^model +rows +ttl +indexes\n", r.out)
-    assert.matches("\nbook +1,200 +none +isbn: unique, pages: packed column and ordered, "
-      .. "title: set\n", r.out)
-    assert.matches("\nshop +0 +none +none\n$", r.out)
+    assert.matches("^model +rows +ttl +definition +indexes\n", r.out)
+    assert.matches("\nbook +1,200 +none +in use +isbn: unique, pages: packed column and "
+      .. "ordered, title: set\n", r.out)
+    assert.matches("\nshop +0 +none +not stored +none\n$", r.out)
+  end)
+
+  case("lists what a definition still needs", function()
+    fill(3)
+    process.write(dir .. "/unindexed.lua", [[
+      local field = require("neap").field
+      return require("neap").model.define("book", {
+        id = field.integer { primary_key = true, auto = true }, title = field.string {},
+      })]])
+    assert.matches("needs sync", run("list", "unindexed.lua").out)
+    assert.matches("in use", run("list", "book.lua").out)
   end)
 
   case("takes a file that returns a model, and those models alone that are named", function()

@@ -6,12 +6,14 @@ local errors = require "neap.core.error"
 local util = require "neap.core.util"
 local task = require "neap.task"
 local model_stats = require "neap.model_stats"
+local model_sync = require "neap.model_sync"
 local monotonic = util.monotonic
 
 local usage = [=[
 usage: neap model COMMAND FILE.lua [MODEL...] [options]
 
-  list      the models: rows, time to live, indexes
+  list      the models: rows, time to live, whether the definition is the
+            stored one, indexes
   sync      stores the definitions, builds indexes that are new
   verify    compares the indexes with the rows; --repair mends them
   drop      deletes all rows, indexes and the definition, if you agree;
@@ -197,11 +199,18 @@ local function ttl_text(ttl)
   return ttl == true and "by row" or duration_text(ttl)
 end
 
+-- state_of says whether what is stored is what the file defines.
+local function state_of(model)
+  if not model.redis:call("GET", core.keys(model.core).schema) then return "not stored" end
+  if not model_sync.adopt(model) then return "needs sync" end
+  return #core.building(model.core) > 0 and "under construction" or "in use"
+end
+
 function commands.list(models)
-  local lines = { { "model", "rows", "ttl", "indexes" } }
+  local lines = { { "model", "rows", "ttl", "definition", "indexes" } }
   local status = each(models, function(model, progress)
     lines[#lines + 1] = { model.name, count_text(model_stats.count(model, progress)),
-      ttl_text(model.ttl), index_kinds(model) }
+      ttl_text(model.ttl), state_of(model), index_kinds(model) }
   end)
   if #lines > 1 then print(table_text(lines, { false, true })) end
   return status
