@@ -51,6 +51,18 @@ describe("a connection", function()
     end, "?timeout=0.3")
   end)
 
+  -- the first wait is 50 ms and each doubles, so half a second has room for four
+  case("that is lost again and again is tried ever more rarely", function()
+    local attempts = 0
+    fake.with(function(conn)
+      attempts = attempts + 1
+      conn:close()
+    end, function(client)
+      assert.equal("redis.connect", code_of(client.get, client, "k"))
+      assert.is_true(attempts > 1 and attempts <= 10, attempts .. " attempts")
+    end, "?timeout=0.5")
+  end)
+
   case("that is refused fails in time, and pooled ones at once", function()
     local port = servers.free_port()
     local client = neap.redis(("redis://127.0.0.1:%d?timeout=0.2"):format(port))
@@ -349,5 +361,49 @@ describe("a connection", function()
         assert.is_true(code_of(t.join, t):find "^redis%." ~= nil)
       end
     end
+  end)
+end)
+
+describe("cancelled calls", function()
+  -- answers are told apart by what was asked; 10,000 callers go away before, while and
+  -- after theirs come
+  case("never give one caller the reply of another", function()
+    local server = servers.start()
+    local client = neap.redis(server.url)
+    local seed, cancelled, astray = 12345, 0, 0
+    local function draw(n)
+      seed = (seed * 16807) % 2147483647
+      return seed % n
+    end
+    local tag = 0
+    while cancelled < 10000 do
+      local tasks = {}
+      for i = 1, 400 do
+        tag = tag + 1
+        local own = ("tag %d"):format(tag)
+        tasks[i] = neap.spawn(function()
+          if client:echo(own) ~= own then astray = astray + 1 end
+          if client:call("ECHO", own) ~= own then astray = astray + 1 end
+        end)
+      end
+      for i = 1, 400 do
+        if draw(16) == 0 then neap.sleep(0) end
+        local t = tasks[draw(400) + 1]
+        local status = t:status()
+        if status == "ready" or status == "waiting" then
+          t:cancel()
+          cancelled = cancelled + 1
+        end
+        if i % 100 == 0 then assert.equal("still mine", client:echo "still mine") end
+      end
+      for _, t in ipairs(tasks) do
+        local ok, e = pcall(t.join, t)
+        assert.is_true(ok or neap.is_error(e, "cancelled"), tostring(e))
+      end
+    end
+    assert.equal(0, astray)
+    assert.equal(0, client:stats().pending)
+    client:close()
+    server:stop()
   end)
 end)

@@ -10,7 +10,6 @@
 #include "lua/lua_row.h"
 #include "model/exec.h"
 #include "model/index.h"
-#include "model/value.h"
 
 #define QUERY "neap.query"
 
@@ -146,45 +145,16 @@ static double read_bound(lua_State *L, struct query *q, const struct field *f,
     return number;
 }
 
-// read_text_bound makes a bound of ZRANGEBYLEX of the string at index: from it
-// on, or behind all its rows.
-static struct value read_text_bound(lua_State *L, struct query *q,
-                                    const struct field *f, int at,
-                                    bool is_behind, char mark) {
-    if (lua_isnil(L, at)) {
-        return (struct value){NULL, 0};
-    }
-    if (lua_type(L, at) != LUA_TSTRING) {
+// read_text reads a bound that is a string, or nil.
+static struct value read_text(lua_State *L, struct query *q,
+                              const struct field *f, int at) {
+    struct value v = {NULL, 0};
+    if (lua_type(L, at) == LUA_TSTRING) {
+        v.p = lua_tolstring(L, at, &v.len);
+    } else if (!lua_isnil(L, at)) {
         fail_condition(L, q, f, "a range takes strings", at);
     }
-    size_t len;
-    const char *s = lua_tolstring(L, at, &len);
-    struct buf b = {0};
-    buf_addc(&b, mark);
-    value_escape(&b, s, len);
-    if (is_behind) {
-        buf_add(&b, "\xff\xff\xff\xff", 4);
-    }
-    return (struct value){b.data, b.len};
-}
-
-// read_prefix: from what begins so, to the first that begins otherwise.
-static void read_prefix(lua_State *L, struct query *q, const struct field *f,
-                        struct condition *c, int at) {
-    c->least = read_text_bound(L, q, f, at, false, '[');
-    c->least.len -= 2; // without the end
-    size_t len = c->least.len;
-    char *most = xstrndup(c->least.p, len);
-    while (len > 1 && (unsigned char)most[len - 1] == 0xff) {
-        len--;
-    }
-    if (len > 1) {
-        most[0] = '(';
-        most[len - 1]++;
-        c->most = (struct value){most, len};
-    } else {
-        free(most);
-    }
+    return v;
 }
 
 // read_range reads low, high, whether these are left out themselves, and
@@ -198,11 +168,10 @@ static void read_range(lua_State *L, struct query *q, const struct field *f,
         if (!is_text) {
             fail_condition(L, q, f, "prefixes are for strings", at);
         }
-        read_prefix(L, q, f, c, at);
+        plan_prefix(c, read_text(L, q, f, at));
     } else if (is_text) {
-        c->least = read_text_bound(L, q, f, at, is_above, '[');
-        c->most =
-            read_text_bound(L, q, f, at + 1, !is_below, is_below ? '(' : '[');
+        plan_text_range(c, read_text(L, q, f, at), read_text(L, q, f, at + 1),
+                        is_above, is_below);
     } else {
         c->low = read_bound(L, q, f, at, -INFINITY);
         c->high = read_bound(L, q, f, at + 1, INFINITY);

@@ -1,13 +1,14 @@
 -- apply: one batch of writes to a model's rows and indexes, atomic and at most
--- once. It runs inside Redis; host/model/commit.c packs what it is given. What
+-- once. It runs inside Redis; host/model/batch.c packs what it is given. What
 -- the rows of a batch do to the same key is gathered and done in one command,
 -- since a script pays more for each call than for what it does.
 --
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
--- ids prefix, id width, ordinals in a piece of @ids, { key... }, { row... }, expires }, a row being { kind, id,
--- version expected, new version, { name, value... }, { removed name... }, { unique
--- index, value... }, { command... }, id's bytes in @ids, life }; 0 stands for an
+-- ids prefix, id width, ordinals in a piece of @ids, { key... }, { row... },
+-- expires }, a row being { kind, id, version expected, new version,
+-- { name, value... }, { removed name... }, { unique index, value... },
+-- { command... }, id's bytes in @ids, life }; 0 stands for an
 -- empty list. Commands and unique indexes name their keys by the place in the list.
 -- expires is the key of the expiries, "" if rows of the model do not expire. life, in
 -- milliseconds, is what the row has left from now on: 0 leaves it as it is, -1 is

@@ -3,7 +3,7 @@
 #define NEAP_MODEL_BATCH_H
 
 #include "base/pack.h"
-#include "model/commit.h"
+#include "model/write.h"
 
 // batch_pack_head packs all of a batch but its rows. `number` is its place in
 // the host's journal, whose expiry is renewed with is_refresh.

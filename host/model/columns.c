@@ -264,13 +264,6 @@ static void take_column(struct columns *c, const char *s, size_t len) {
     }
 }
 
-static uint32_t member_ordinal(const char *s, size_t len) {
-    const unsigned char *u = (const unsigned char *)s + len - 4;
-    return len >= 4 ? (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
-                          (uint32_t)u[2] << 8 | u[3]
-                    : ROW_NO_ORDINAL;
-}
-
 // take_member adds one member of a small set or of a range.
 static void take_member(struct columns *c, const char *s, size_t len) {
     const struct plan_step *step = &c->plan->steps[c->step];
@@ -284,7 +277,7 @@ static void take_member(struct columns *c, const char *s, size_t len) {
             bits_set(&c->pending[c->segment], offset);
         }
     } else if (len >= 4) {
-        uint32_t n = member_ordinal(s, len);
+        uint32_t n = index_member_ordinal(s, len);
         if (n / SCHEMA_SEGMENT < c->segments) {
             bits_set(&c->pending[n / SCHEMA_SEGMENT], n % SCHEMA_SEGMENT);
         }
@@ -304,7 +297,7 @@ static void take_expiry(struct columns *c, int item, int i, const char *s,
         num_parse(s, len, &n);
         c->now_ms += (uint64_t)(i == 0 ? n * 1000 : n / 1000);
     } else if (i % 2 == 0) {
-        c->member = member_ordinal(s, len);
+        c->member = index_member_ordinal(s, len);
     } else {
         num_parse(s, len, &n);
         struct expiry e = {(uint64_t)n, c->member};

@@ -21,6 +21,13 @@ double index_order_number(const struct field *f, struct value v) {
     return value_parse_date(v.p, v.len, &days) == 0 ? days : 0;
 }
 
+uint32_t index_member_ordinal(const char *member, size_t len) {
+    const unsigned char *u = (const unsigned char *)member + len - 4;
+    return len < 4 ? ROW_NO_ORDINAL
+                   : (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
+                         (uint32_t)u[2] << 8 | u[3];
+}
+
 uint64_t index_packed(const struct field *f, struct value v) {
     if (!v.p) {
         return 0;

@@ -59,6 +59,10 @@ uint32_t index_uniques(const struct schema *s, const struct row *old,
 double index_number(struct value v);
 double index_order_number(const struct field *f, struct value v);
 
+// index_member_ordinal returns the ordinal at the end of a member of an ordered
+// index, ROW_NO_ORDINAL if it has none.
+uint32_t index_member_ordinal(const char *member, size_t len);
+
 // index_packed returns what a packed column stores for a value of the field:
 // value - min + 1, or 0 for null.
 uint64_t index_packed(const struct field *f, struct value v);

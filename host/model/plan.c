@@ -339,6 +339,44 @@ void plan_explain(const struct query *q, const struct plan *p, struct buf *b) {
     buf_adds(b, "fetch the rows, checking each condition again\n");
 }
 
+// -- ranges of strings
+
+// bound_of makes a bound of ZRANGEBYLEX: before all rows of a value, or behind
+// them.
+static struct value bound_of(struct value v, bool is_behind, char mark) {
+    struct buf b = {0};
+    if (v.p) {
+        buf_addc(&b, mark);
+        value_escape(&b, v.p, v.len);
+    }
+    if (v.p && is_behind) {
+        buf_add(&b, "\xff\xff\xff\xff", 4);
+    }
+    return (struct value){b.data, b.len};
+}
+
+void plan_text_range(struct condition *c, struct value low, struct value high,
+                     bool is_above, bool is_below) {
+    c->least = bound_of(low, is_above, '[');
+    c->most = bound_of(high, !is_below, is_below ? '(' : '[');
+}
+
+// From what begins so, up to the first that begins otherwise.
+void plan_prefix(struct condition *c, struct value prefix) {
+    c->least = bound_of(prefix, false, '[');
+    c->least.len -= 2; // without the end
+    size_t len = c->least.len;
+    while (len > 1 && (unsigned char)c->least.p[len - 1] == 0xff) {
+        len--;
+    }
+    if (len > 1) {
+        char *most = xstrndup(c->least.p, len);
+        most[0] = '(';
+        most[len - 1]++;
+        c->most = (struct value){most, len};
+    }
+}
+
 // -- rows
 
 static int compare_values(struct value a, struct value b) {

@@ -87,6 +87,13 @@ void plan_clear(struct plan *p);
 // plan_explain appends the plan as text, a line a step.
 void plan_explain(const struct query *q, const struct plan *p, struct buf *b);
 
+// plan_text_range makes c's bounds of two strings (p is NULL where it is open),
+// which are left out themselves with is_above and is_below. plan_prefix makes
+// them of what the strings begin with.
+void plan_text_range(struct condition *c, struct value low, struct value high,
+                     bool is_above, bool is_below);
+void plan_prefix(struct condition *c, struct value prefix);
+
 // plan_find_equal returns the condition that gives the field one value, or -1.
 int plan_find_equal(const struct query *q, uint32_t field);
 

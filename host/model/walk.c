@@ -72,14 +72,6 @@ static void end_tie(struct walk *w) {
     w->same.len = 0;
 }
 
-// ordinal_of returns the ordinal at the end of a member.
-static uint32_t ordinal_of(const char *s, size_t len) {
-    const unsigned char *u = (const unsigned char *)s + len - 4;
-    return len < 4 ? UINT32_MAX
-                   : (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 |
-                         (uint32_t)u[2] << 8 | u[3];
-}
-
 // is_done says whether an entry is, or lies before, the last one taken over.
 static bool is_done(const struct walk *w, double score) {
     if (!w->is_begun) {
@@ -130,7 +122,7 @@ static void take_member(struct walk *w, const char *s, size_t len) {
     if (!is_same) {
         end_tie(w);
     }
-    uint32_t n = ordinal_of(s, len);
+    uint32_t n = index_member_ordinal(s, len);
     if (n == UINT32_MAX) {
         return;
     }
@@ -154,7 +146,7 @@ static void *on_string(struct waiter *waiter, const redisReadTask *t,
     } else if (t->parent && w->path.is_lex) {
         take_member(w, s, len);
     } else if (t->parent && t->idx % 2 == 0) {
-        w->member = len == 4 ? ordinal_of(s, len) : UINT32_MAX;
+        w->member = len == 4 ? index_member_ordinal(s, len) : UINT32_MAX;
     } else if (t->parent && w->member != UINT32_MAX) {
         take_entry(w, index_number((struct value){s, len}));
     }

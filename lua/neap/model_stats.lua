@@ -36,7 +36,7 @@ end
 -- under whatever definition. progress(done, total, what) is called meanwhile.
 function M.count(model, progress)
   local top = tonumber(model.redis:call("HGET", core.keys(model.core).meta, "top")) or 0
-  local column = prefix(model) .. "@rows."
+  local column = core.keys(model.core).live
   local rows, segments = 0, math.ceil(top / SEGMENT)
   for first = 0, segments - 1, SLICE do
     local last = math.min(first + SLICE, segments) - 1

@@ -140,7 +140,7 @@ static void a_create_packs_the_whole_row(void **state) {
     const char *blank[F_COUNT] = {"1"};
     w = new_write(WRITE_CREATE, NULL, person(blank, "create\0\0\0\0"));
     w->id_len = 0;
-    w->life = life_forever;
+    w->life = -1;
     assert_write(w, "[0 '' '' 'create\\0\\0\\0\\0' [] 0 0 "
                     "[1 17 '?' 1 21 '?'] '' -1]");
 }
