@@ -1,11 +1,9 @@
 // bits: the algebra over one segment of columns, 65,536 rows at a time.
 //
 //   struct bits found;
-//   bits_load(&found, rows, rows_len);               // GET {user}/@rows.0
-//   bits_and_bytes(&found, male, male_len);          // GET
-//   {user}/gender.0=male struct bits age; bits_range(&age, col, col_len, 1, 19,
-//   23);       // GET {user}/age.0 bits_and(&found, &age); for (uint32_t o =
-//   bits_next(&found, 0); o < BITS_ROWS;
+//   bits_load(&found, rows, rows_len);      // GET {user}/@rows.0
+//   bits_and_bytes(&found, male, male_len); // GET {user}/gender.0=male
+//   for (uint32_t o = bits_next(&found, 0); o < BITS_ROWS;
 //        o = bits_next(&found, o + 1)) { ... }
 //
 // A row is its offset o in the segment, 0 to 65535. Redis strings are read
@@ -13,11 +11,6 @@
 // hold is zero, what it holds past the segment is ignored), NULL with length 0
 // for an absent key. A bitmap is in the order of SETBIT: row o is bit 7 - o % 8
 // of byte o / 8.
-//
-// A packed column holds row o as a big-endian unsigned number of width 1, 2, 4
-// or 8 bytes at o * width, so that GETRANGE in redis-cli reads naturally.
-// The stored number is 0 for null, else value - min + 1. A number cut short by
-// the end of the string is null.
 #ifndef NEAP_MODEL_BITS_H
 #define NEAP_MODEL_BITS_H
 
@@ -105,31 +98,5 @@ int32_t bits_last(const struct bits *b);
 // how many it wrote.
 size_t bits_list(const struct bits *restrict b, uint16_t *restrict out,
                  size_t max, uint32_t from);
-
-// bits_range makes out the rows of a packed column with lo <= stored <= hi;
-// lo 0 includes nulls, those past the end of the column too.
-void bits_range(struct bits *restrict out, const void *restrict col, size_t len,
-                int width, uint64_t lo, uint64_t hi);
-
-// bits_in makes out the rows of a packed column whose stored number is among n
-// values, in any order; the value 0 includes nulls as in bits_range.
-void bits_in(struct bits *restrict out, const void *restrict col, size_t len,
-             int width, const uint64_t *restrict values, size_t n);
-
-// packed_get returns the stored number of row o, 0 past the end.
-uint64_t packed_get(const void *col, size_t len, int width, uint32_t o);
-
-// packed_put writes v as the width bytes SETRANGE stores; bits of v above the
-// width are lost.
-void packed_put(char *out, int width, uint64_t v);
-
-// packed_top writes the k rows of b with the smallest (descending: largest)
-// stored numbers, in that order, and returns how many it wrote: k or all of b.
-//
-// Nulls come last and ties in rising row order, in both directions. Both
-// arrays have room for the smaller of k and bits_count(b).
-size_t packed_top(const void *col, size_t len, int width, const struct bits *b,
-                  bool descending, size_t k, uint16_t *out_offsets,
-                  uint64_t *out_values);
 
 #endif

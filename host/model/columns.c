@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "model/index.h"
 #include "model/key.h"
+#include "model/packed.h"
 
 static const struct sink columns_sink;
 
@@ -219,7 +220,7 @@ static void range_packed(struct bits *to, const struct field *f, double low,
     uint64_t last = (uint64_t)((int64_t)high - min) + 1;
     uint64_t most = packed_most(f->width);
     if (first <= most) {
-        bits_range(to, s, len, f->width, first, last < most ? last : most);
+        packed_range(to, s, len, f->width, first, last < most ? last : most);
     }
 }
 
@@ -228,7 +229,7 @@ static void test_packed(struct columns *c, const struct condition *cond,
     const struct field *f = &c->query->schema->fields[cond->field];
     struct bits *to = &c->pending[c->segment];
     if (cond->op == COND_NULL) {
-        bits_range(to, s, len, f->width, 0, 0);
+        packed_range(to, s, len, f->width, 0, 0);
         return;
     }
     if (cond->op == COND_RANGE) {
@@ -244,7 +245,7 @@ static void test_packed(struct columns *c, const struct condition *cond,
             values[n++] = v;
         }
     }
-    bits_in(to, s, len, f->width, values, n);
+    packed_in(to, s, len, f->width, values, n);
     free(values);
 }
 

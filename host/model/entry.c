@@ -5,9 +5,9 @@
 
 #include "base/num.h"
 #include "base/pack.h"
-#include "model/bits.h"
 #include "model/index.h"
 #include "model/key.h"
+#include "model/packed.h"
 #include "model/value.h"
 
 // -- from index commands to entries

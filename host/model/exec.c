@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "model/key.h"
+#include "model/packed.h"
 
 enum { walk_chunk = 1024, more_ranked = 64 };
 

@@ -3,8 +3,8 @@
 
 #include "base/num.h"
 #include "base/pack.h"
-#include "model/bits.h"
 #include "model/key.h"
+#include "model/packed.h"
 #include "model/value.h"
 
 double index_number(struct value v) {

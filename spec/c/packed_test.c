@@ -1,0 +1,237 @@
+// packed_test: packed columns against a plain number a row, on seeded random
+// data.
+#include "bits_fixture.h"
+#include "model/packed.h"
+
+static const int widths[] = {1, 2, 4, 8};
+
+static uint64_t max_of(int width) {
+    return width == 1   ? UINT8_MAX
+           : width == 2 ? UINT16_MAX
+           : width == 4 ? UINT32_MAX
+                        : UINT64_MAX;
+}
+
+// A column of rows random numbers and stray bytes of another, and what each
+// row holds. The extremes, nulls and a few near numbers come up often.
+static struct string column_new(uint64_t *model, size_t rows, int width,
+                                size_t stray) {
+    struct string s = string_new(rows * (size_t)width + stray);
+    memset(s.data, 0xff, s.len);
+    memset(model, 0, ROWS * sizeof *model);
+    uint64_t max = max_of(width);
+    for (size_t o = 0; o < rows; o++) {
+        uint64_t r = next_random();
+        uint64_t choice = r >> 60;
+        uint64_t v = choice < 2    ? 0
+                     : choice < 4  ? max - (r >> 20 & 3)
+                     : choice < 10 ? r >> 20 & 15
+                                   : r & max;
+        packed_put(s.data + o * (size_t)width, width, v);
+        if (o < ROWS) {
+            model[o] = v;
+        }
+    }
+    return s;
+}
+
+static void packed_numbers_are_big_endian(void **state) {
+    (void)state;
+    char out[9];
+    memset(out, 'x', sizeof out);
+    packed_put(out, 8, UINT64_C(0x0102030405060708));
+    assert_memory_equal(out, "\1\2\3\4\5\6\7\10x", 9);
+    packed_put(out, 4, 0xfffefdfc);
+    assert_memory_equal(out, "\xff\xfe\xfd\xfc\5", 5);
+    packed_put(out, 2, 0x8001);
+    assert_memory_equal(out, "\x80\1\xfd", 3);
+    packed_put(out, 1, 0xab);
+    assert_memory_equal(out, "\xab\1", 2);
+    assert_true(packed_get("\1\2\3\4\5\6\7\10", 8, 8, 0) ==
+                UINT64_C(0x0102030405060708));
+    assert_int_equal(packed_get("\1\2\3\4\5\6\7\10", 8, 4, 1), 0x05060708);
+    assert_int_equal(packed_get("\1\2\3\4\5\6\7\10", 8, 2, 2), 0x0506);
+    assert_int_equal(packed_get("\1\2\3\4\5\6\7\10", 8, 1, 6), 7);
+}
+
+// Calls check with columns of every width and of telling lengths, whole and
+// with a number cut short at the end.
+static void each_column(void (*check)(struct string, int, const uint64_t *)) {
+    static uint64_t model[ROWS];
+    static const size_t rows[] = {0,  1,   2,     17,    62,   63,        64,
+                                  65, 128, 40000, 65535, ROWS, ROWS + 100};
+    for (size_t w = 0; w < COUNT(widths); w++) {
+        for (size_t i = 0; i < COUNT(rows); i++) {
+            size_t stray = i % 2 ? (size_t)widths[w] - 1 : 0;
+            struct string col = column_new(model, rows[i], widths[w], stray);
+            check(col, widths[w], model);
+            free(col.room);
+        }
+        check((struct string){0}, widths[w], memset(model, 0, sizeof model));
+    }
+}
+
+static void check_get(struct string col, int width, const uint64_t *model) {
+    for (uint32_t o = 0; o < ROWS; o++) {
+        assert_true(packed_get(col.data, col.len, width, o) == model[o]);
+    }
+}
+
+static void packed_numbers_are_read_back_and_missing_ones_are_0(void **state) {
+    (void)state;
+    each_column(check_get);
+}
+
+static void check_one_range(struct string col, int width, const uint64_t *model,
+                            uint64_t lo, uint64_t hi) {
+    struct bits out;
+    memset(&out, 0xa5, sizeof out);
+    packed_range(&out, col.data, col.len, width, lo, hi);
+    for (uint32_t o = 0; o < ROWS; o++) {
+        if (bits_test(&out, o) != (lo <= model[o] && model[o] <= hi)) {
+            fail_msg("width %d, row %u of %zu bytes: %ju in %ju..%ju", width, o,
+                     col.len, (uintmax_t)model[o], (uintmax_t)lo,
+                     (uintmax_t)hi);
+        }
+    }
+}
+
+static void check_range(struct string col, int width, const uint64_t *model) {
+    uint64_t max = max_of(width);
+    const uint64_t ends[] = {0,           1,       2,   7,         max / 2,
+                             max / 2 + 1, max - 1, max, UINT64_MAX};
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        for (size_t j = 0; j < COUNT(ends); j++) {
+            check_one_range(col, width, model, ends[i], ends[j]);
+        }
+    }
+    if (width < 8) {
+        check_one_range(col, width, model, max + 1, max + 9);
+        check_one_range(col, width, model, 1, max + 1);
+    }
+    for (int i = 0; i < 4; i++) {
+        check_one_range(col, width, model, next_random() & max,
+                        next_random() & max);
+    }
+}
+
+static void a_range_finds_the_rows_from_lo_to_hi(void **state) {
+    (void)state;
+    each_column(check_range);
+}
+
+static void check_in(struct string col, int width, const uint64_t *model) {
+    static const size_t counts[] = {0, 1, 2, 3, 4, 5, 6, 7, 16, 31, 200};
+    uint64_t max = max_of(width);
+    for (size_t c = 0; c < COUNT(counts); c++) {
+        size_t n = counts[c];
+        uint64_t *values = malloc(n ? n * sizeof *values : 1);
+        assert_non_null(values);
+        for (size_t i = 0; i < n; i++) {
+            uint64_t r = next_random();
+            values[i] = r >> 62 == 0   ? r & 15
+                        : r >> 62 == 1 ? model[r % ROWS]
+                        : r >> 62 == 2 ? max - (r & 3)
+                                       : r; // mostly wider than the column
+        }
+        struct bits out;
+        memset(&out, 0xa5, sizeof out);
+        packed_in(&out, col.data, col.len, width, values, n);
+        for (uint32_t o = 0; o < ROWS; o++) {
+            bool found = false;
+            for (size_t i = 0; i < n && !found; i++) {
+                found = values[i] == model[o];
+            }
+            if (bits_test(&out, o) != found) {
+                fail_msg("width %d, %zu values, row %u holds %ju", width, n, o,
+                         (uintmax_t)model[o]);
+            }
+        }
+        free(values);
+    }
+}
+
+static void in_finds_the_rows_that_hold_one_of_many_values(void **state) {
+    (void)state;
+    each_column(check_in);
+}
+
+struct row {
+    uint64_t value;
+    uint16_t offset;
+};
+
+static bool sort_descending;
+
+static int compare_rows(const void *a, const void *b) {
+    const struct row *x = a;
+    const struct row *y = b;
+    if ((x->value == 0) != (y->value == 0)) {
+        return x->value == 0 ? 1 : -1;
+    }
+    if (x->value != y->value) {
+        return (x->value < y->value) != sort_descending ? -1 : 1;
+    }
+    return x->offset - y->offset;
+}
+
+static void check_one_top(struct string col, int width, const struct bits *b,
+                          const struct row *sorted, size_t n, size_t k) {
+    size_t room = k < n ? k : n;
+    uint16_t *offsets = malloc(room ? room * sizeof *offsets : 1);
+    uint64_t *values = malloc(room ? room * sizeof *values : 1);
+    assert_non_null(offsets);
+    assert_non_null(values);
+    assert_int_equal(packed_top(col.data, col.len, width, b, sort_descending, k,
+                                offsets, values),
+                     room);
+    for (size_t i = 0; i < room; i++) {
+        if (offsets[i] != sorted[i].offset || values[i] != sorted[i].value) {
+            fail_msg("width %d, %zu of %zu: place %zu has row %u, not %u",
+                     width, k, n, i, offsets[i], sorted[i].offset);
+        }
+    }
+    free(values);
+    free(offsets);
+}
+
+static void check_top(struct string col, int width, const uint64_t *model) {
+    static bool chosen[ROWS];
+    static struct row sorted[ROWS];
+    const size_t limits[] = {0,   1,   2,    10,   63,          511,
+                             512, 513, 4000, ROWS, SIZE_MAX / 2};
+    for (size_t d = 0; d < COUNT(densities); d++) {
+        struct bits b;
+        random_set(&b, chosen, densities[d]);
+        size_t n = 0;
+        for (uint32_t o = 0; o < ROWS; o++) {
+            if (chosen[o]) {
+                sorted[n++] = (struct row){model[o], (uint16_t)o};
+            }
+        }
+        for (int descending = 0; descending <= 1; descending++) {
+            sort_descending = descending;
+            qsort(sorted, n, sizeof *sorted, compare_rows);
+            for (size_t l = 0; l < COUNT(limits); l++) {
+                check_one_top(col, width, &b, sorted, n, limits[l]);
+            }
+        }
+    }
+}
+
+static void top_orders_by_number_then_row_with_nulls_last(void **state) {
+    (void)state;
+    each_column(check_top);
+}
+
+int main(void) {
+#define SPEC(f) cmocka_unit_test_setup(f, reseed)
+    const struct CMUnitTest tests[] = {
+        SPEC(packed_numbers_are_big_endian),
+        SPEC(packed_numbers_are_read_back_and_missing_ones_are_0),
+        SPEC(a_range_finds_the_rows_from_lo_to_hi),
+        SPEC(in_finds_the_rows_that_hold_one_of_many_values),
+        SPEC(top_orders_by_number_then_row_with_nulls_last),
+    };
+    return cmocka_run_group_tests_name("packed", tests, NULL, NULL);
+}
