@@ -122,6 +122,12 @@ uint32_t bits_count(const struct bits *b) {
                       (lanes16 >> 32 & 0xffff) + (lanes16 >> 48));
 }
 
+uint32_t bits_and_count(const struct bits *b, const void *bitmap, size_t len) {
+    struct bits both = *b;
+    bits_and_bytes(&both, bitmap, len);
+    return bits_count(&both);
+}
+
 bool bits_any(const struct bits *b) {
     uint64_t any = 0;
     for (size_t w = 0; w < BITS_WORDS; w++) {

@@ -80,6 +80,10 @@ void bits_set_list(struct bits *restrict b, const uint16_t *restrict offsets,
 // bits_count returns how many rows are in the set.
 uint32_t bits_count(const struct bits *b);
 
+// bits_and_count returns how many rows of the set are in a Redis bitmap of len
+// bytes too.
+uint32_t bits_and_count(const struct bits *b, const void *bitmap, size_t len);
+
 // bits_any tells whether a row is in the set.
 bool bits_any(const struct bits *b);
 

@@ -73,6 +73,7 @@ static void an_absent_bitmap_is_empty(void **state) {
     bits_or_bytes(&b, NULL, 0);
     bits_andnot_bytes(&b, NULL, 0);
     assert_same(&b, model);
+    assert_int_equal(bits_and_count(&b, NULL, 0), 0);
     bits_and_bytes(&b, NULL, 0);
     assert_false(bits_any(&b));
     memset(&b, 0xff, sizeof b);
@@ -102,6 +103,15 @@ static void combine_bytes(enum op op, struct bits *dst, struct string s) {
     }
 }
 
+static void check_and_count(const struct bits *b, struct string s,
+                            const bool *both) {
+    uint32_t count = 0;
+    for (uint32_t o = 0; o < ROWS; o++) {
+        count += both[o];
+    }
+    assert_int_equal(bits_and_count(b, s.data, s.len), count);
+}
+
 static void check_combining(struct string s, int density) {
     static bool left[ROWS];
     static bool right[ROWS];
@@ -115,6 +125,9 @@ static void check_combining(struct string s, int density) {
             both[o] = combined(op, left[o], right[o]);
         }
         struct bits direct = a;
+        if (op == AND) {
+            check_and_count(&a, s, both);
+        }
         bits_load(&loaded, s.data, s.len);
         combine(op, &a, &loaded);
         assert_same(&a, both);
