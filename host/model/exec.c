@@ -160,6 +160,7 @@ static void order_packed(struct exec *e, uint64_t most) {
     const struct columns *c = e->columns;
     const struct field *f = &e->query.schema->fields[e->query.order];
     struct ranked *all = NULL;
+    uint32_t flip = e->query.is_descending ? UINT32_MAX : 0; // ties fall too
     size_t n = 0;
     for (uint32_t i = 0; i < c->segments; i++) {
         size_t k = bits_count(&c->rows[i]);
@@ -167,14 +168,15 @@ static void order_packed(struct exec *e, uint64_t most) {
         uint16_t *offsets = xmalloc((k + 1) * sizeof offsets[0]);
         uint64_t *values = xmalloc((k + 1) * sizeof values[0]);
         k = packed_top(c->order[i].data, c->order[i].len, f->width, &c->rows[i],
-                       e->query.is_descending, k, offsets, values);
+                       e->query.is_descending, NULL, k, offsets, values);
         all = xrealloc(all, (n + k + 1) * sizeof all[0]);
         for (size_t j = 0; j < k; j++) {
             uint64_t v = values[j];
             uint64_t rank = v == 0                   ? UINT64_MAX
                             : e->query.is_descending ? UINT64_MAX - v
                                                      : v;
-            all[n++] = (struct ranked){rank, i * SCHEMA_SEGMENT + offsets[j]};
+            uint32_t ordinal = i * SCHEMA_SEGMENT + offsets[j];
+            all[n++] = (struct ranked){rank, ordinal ^ flip};
         }
         free(offsets);
         free(values);
@@ -183,7 +185,7 @@ static void order_packed(struct exec *e, uint64_t most) {
         qsort(all, n, sizeof all[0], by_value);
     }
     for (size_t i = (size_t)e->ranked; i < n && i < most; i++) {
-        push_ordinal(&e->ready, all[i].ordinal);
+        push_ordinal(&e->ready, all[i].ordinal ^ flip);
         e->ranked++;
     }
     free(all);

@@ -10,8 +10,18 @@
 // Up to this many values a scan for each is faster than a lookup for each row.
 #define IN_SCANS 4
 
-// Above this many rows wanted a radix sort of all beats a heap of the best.
-#define TOP_HEAP 512
+// packed_top gathers at least so many rows before it drops the latest.
+#define TOP_GATHERED 1024
+
+// Up to this many rows of 64 are tested one by one.
+#define FEW_ROWS 8
+
+// A packed column, as it is passed to the functions.
+struct column {
+    const uint8_t *data;
+    size_t len;
+    int width;
+};
 
 // What the rows of a block are tested against; see scan.
 struct probe {
@@ -23,11 +33,8 @@ struct probe {
     size_t count;           // of values
 };
 
-// A row on its way to being ordered: rank rises as the row comes later.
-struct entry {
-    uint64_t rank;
-    uint16_t offset;
-};
+// Tests the 64 rows at p.
+typedef uint64_t (*test_fn)(const uint8_t *p, const struct probe *probe);
 
 static size_t clip(size_t n, size_t max) {
     return n < max ? n : max;
@@ -61,29 +68,34 @@ void packed_put(char *out, int width, uint64_t v) {
     }
 }
 
-// Tests a column 64 rows at a time. Rows that were never written are tested as
-// zeros, so that missing and null cannot differ.
-static void scan(struct bits *out, const void *col, size_t len,
-                 uint64_t (*test)(const uint8_t *p, const struct probe *probe),
+// Returns the 64 rows of word w, copied to room if the string does not hold
+// them all. Rows that were never written are zeros there, so that missing and
+// null cannot differ.
+static const uint8_t *block_of(const struct column *c, size_t w,
+                               uint8_t room[64 * 8]) {
+    size_t width = (size_t)c->width;
+    size_t at = w * 64 * width;
+    if (at + 64 * width <= c->len) {
+        return c->data + at;
+    }
+    memset(room, 0, 64 * width);
+    if (at < c->len) {
+        memcpy(room, c->data + at, (c->len - at) / width * width);
+    }
+    return room;
+}
+
+// Tests a column 64 rows at a time, and those that are missing once.
+static void scan(struct bits *out, const struct column *c, test_fn test,
                  const struct probe *probe) {
-    const uint8_t *p = col;
-    size_t width = (size_t)probe->width;
-    size_t block = 64 * width;
-    size_t w = 0;
-    for (size_t full = clip(len / block, BITS_WORDS); w < full; w++) {
-        out->word[w] = test(p + w * block, probe);
+    uint8_t room[64 * 8];
+    size_t block = 64 * (size_t)c->width;
+    size_t written = clip((c->len + block - 1) / block, BITS_WORDS);
+    for (size_t w = 0; w < written; w++) {
+        out->word[w] = test(block_of(c, w, room), probe);
     }
-    if (w == BITS_WORDS) {
-        return;
-    }
-    uint8_t last[64 * 8] = {0};
-    uint64_t missing = test(last, probe);
-    size_t left = len % block / width * width;
-    if (left) {
-        memcpy(last, p + w * block, left);
-        out->word[w++] = test(last, probe);
-    }
-    for (; w < BITS_WORDS; w++) {
+    uint64_t missing = test(block_of(c, written, room), probe);
+    for (size_t w = written; w < BITS_WORDS; w++) {
         out->word[w] = missing;
     }
 }
@@ -141,6 +153,15 @@ static uint64_t range_8(const uint8_t *p, const struct probe *probe) {
     return pack(flag);
 }
 
+static test_fn range_test(int width) {
+    switch (width) {
+    case 1: return range_1;
+    case 2: return range_2;
+    case 4: return range_4;
+    default: return range_8;
+    }
+}
+
 void packed_range(struct bits *restrict out, const void *restrict col,
                   size_t len, int width, uint64_t lo, uint64_t hi) {
     uint64_t max = max_of(width);
@@ -148,14 +169,10 @@ void packed_range(struct bits *restrict out, const void *restrict col,
         bits_zero(out);
         return;
     }
+    struct column c = {col, len, width};
     struct probe probe = {.width = width, .lo = lo};
     probe.span = (hi < max ? hi : max) - lo;
-    switch (width) {
-    case 1: scan(out, col, len, range_1, &probe); break;
-    case 2: scan(out, col, len, range_2, &probe); break;
-    case 4: scan(out, col, len, range_4, &probe); break;
-    default: scan(out, col, len, range_8, &probe); break;
-    }
+    scan(out, &c, range_test(width), &probe);
 }
 
 // Tests rows of width 1 or 2 against a set of numbers.
@@ -193,6 +210,7 @@ static int compare(const void *a, const void *b) {
 
 void packed_in(struct bits *restrict out, const void *restrict col, size_t len,
                int width, const uint64_t *restrict values, size_t n) {
+    struct column c = {col, len, width};
     struct bits set;
     bits_zero(&set);
     if (n <= IN_SCANS) {
@@ -208,143 +226,192 @@ void packed_in(struct bits *restrict out, const void *restrict col, size_t len,
             }
         }
         struct probe probe = {.width = width, .set = &set};
-        scan(out, col, len, in_set, &probe);
+        scan(out, &c, in_set, &probe);
     } else {
         uint64_t *sorted = xmalloc(n * sizeof *sorted);
         memcpy(sorted, values, n * sizeof *sorted);
         qsort(sorted, n, sizeof *sorted, compare);
         struct probe probe = {.width = width, .values = sorted, .count = n};
-        scan(out, col, len, in_sorted, &probe);
+        scan(out, &c, in_sorted, &probe);
         free(sorted);
     }
 }
 
-// Returns the rank of a stored number. Either way null gets the greatest rank:
-// ascending because 0 - 1 wraps, descending because it is the complement of 0.
-static uint64_t rank_of(uint64_t v, bool descending) {
-    return descending ? ~v : v - 1;
-}
-
-static uint64_t rank_value(uint64_t rank, bool descending) {
-    return descending ? ~rank : rank + 1;
-}
-
-static bool comes_later(struct entry a, struct entry b) {
-    return a.rank != b.rank ? a.rank > b.rank : a.offset > b.offset;
-}
-
-// Puts e into a heap of n entries, latest first, whose place i is vacant.
-static void sift_down(struct entry *heap, size_t n, size_t i, struct entry e) {
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && comes_later(heap[child + 1], heap[child])) {
-            child++;
-        }
-        if (!comes_later(heap[child], e)) {
-            break;
-        }
-        heap[i] = heap[child];
-    }
-    heap[i] = e;
-}
-
-static void sift_up(struct entry *heap, size_t i, struct entry e) {
-    for (; i && comes_later(e, heap[(i - 1) / 2]); i = (i - 1) / 2) {
-        heap[i] = heap[(i - 1) / 2];
-    }
-    heap[i] = e;
-}
-
-// A column and the direction it is ordered in.
-struct order {
-    const void *col;
-    size_t len;
-    int width;
-    bool descending;
+// A row that packed_top gathered; rank rises as the row comes later.
+struct entry {
+    uint64_t rank;
+    uint16_t offset;
 };
 
-static struct entry entry_at(const struct order *order, uint32_t o) {
-    uint64_t v = packed_get(order->col, order->len, order->width, o);
-    return (struct entry){rank_of(v, order->descending), (uint16_t)o};
+// What packed_top gathered, and which rows it wants yet: those from the rank
+// first on, of first itself only those behind the row `after`, up to last.
+struct top {
+    struct column col;
+    bool descending;
+    uint64_t first;
+    uint64_t last;
+    int64_t after;
+    struct entry *list;  // n entries; ties are in order
+    struct entry *other; // as much room, to sort into
+    size_t n;
+};
+
+// Returns the rank of a stored number. Either way null gets the greatest rank:
+// ascending because 0 - 1 wraps, descending because it is the complement of 0.
+static uint64_t rank_of(const struct top *t, uint64_t v) {
+    uint64_t max = max_of(t->col.width);
+    return t->descending ? max - v : (v - 1) & max;
 }
 
-// Fills best with the first k of n rows, in order. The rows come in rising
-// order, so one that ties with the latest of the heap comes later still, and
-// most cost only that comparison.
-static void top_heap(const struct order *order, const uint16_t *rows, size_t n,
-                     struct entry *best, size_t k) {
-    for (size_t i = 0; i < k; i++) {
-        sift_up(best, i, entry_at(order, rows[i]));
-    }
-    for (size_t i = k; i < n; i++) {
-        struct entry e = entry_at(order, rows[i]);
-        if (e.rank < best[0].rank) {
-            sift_down(best, k, 0, e);
-        }
-    }
-    for (size_t left = k; left > 1; left--) {
-        struct entry latest = best[0];
-        sift_down(best, left - 1, 0, best[left - 1]);
-        best[left - 1] = latest;
-    }
+static uint64_t rank_value(const struct top *t, uint64_t rank) {
+    uint64_t max = max_of(t->col.width);
+    return t->descending ? max - rank : (rank + 1) & max;
 }
 
-// Moves n entries from one array to another, ordered by one byte of the rank
+// Moves the gathered rows to the other array, ordered by one byte of the rank
 // and else as they were.
-static void radix_pass(const struct entry *from, struct entry *to, size_t n,
-                       int shift) {
+static void radix_pass(struct top *t, int shift) {
     size_t start[257] = {0};
-    for (size_t i = 0; i < n; i++) {
-        start[(from[i].rank >> shift & 0xff) + 1]++;
+    for (size_t i = 0; i < t->n; i++) {
+        start[(t->list[i].rank >> shift & 0xff) + 1]++;
+    }
+    if (start[(t->list[0].rank >> shift & 0xff) + 1] == t->n) {
+        return; // all have the same byte
     }
     for (size_t i = 1; i < 257; i++) {
         start[i] += start[i - 1];
     }
-    for (size_t i = 0; i < n; i++) {
-        to[start[from[i].rank >> shift & 0xff]++] = from[i];
+    for (size_t i = 0; i < t->n; i++) {
+        t->other[start[t->list[i].rank >> shift & 0xff]++] = t->list[i];
+    }
+    struct entry *sorted = t->other;
+    t->other = t->list;
+    t->list = sorted;
+}
+
+// Sorts what was gathered and keeps the first k. Numbers that only grow, as
+// times do, come sorted.
+static void keep_first(struct top *t, size_t k) {
+    size_t sorted = 1;
+    while (sorted < t->n && t->list[sorted - 1].rank <= t->list[sorted].rank) {
+        sorted++;
+    }
+    for (int byte = 0; sorted < t->n && byte < t->col.width; byte++) {
+        radix_pass(t, 8 * byte);
+    }
+    t->n = clip(t->n, k);
+}
+
+// Returns which of the 64 rows at p have a rank from first to t->last. A range
+// of ranks is one of numbers that may wrap around, from the last one to null.
+static uint64_t ranks_from(const struct top *t, const uint8_t *p,
+                           uint64_t first) {
+    struct probe probe = {.width = t->col.width, .span = t->last - first};
+    probe.lo = rank_value(t, t->descending ? t->last : first);
+    return range_test(t->col.width)(p, &probe);
+}
+
+// Returns which of the 64 rows of word w, at p, are wanted yet.
+static uint64_t wanted(const struct top *t, const uint8_t *p, size_t w) {
+    int64_t at = t->after - (int64_t)w * 64 + !t->descending;
+    uint64_t from = at <= 0 ? UINT64_MAX : at < 64 ? UINT64_MAX >> at : 0;
+    uint64_t behind = t->descending ? ~from : from;
+    uint64_t found = 0;
+    if (behind) {
+        found = ranks_from(t, p, t->first) & behind;
+    }
+    if (~behind && t->first < t->last) {
+        found |= ranks_from(t, p, t->first + 1) & ~behind;
+    }
+    return found;
+}
+
+static struct entry entry_at(const struct top *t, const uint8_t *p, size_t w,
+                             size_t i) {
+    uint64_t v = get(p + i * (size_t)t->col.width, t->col.width);
+    return (struct entry){rank_of(t, v), (uint16_t)(w * 64 + i)};
+}
+
+// Returns which of the rows that x has are wanted; x has few.
+static uint64_t wanted_few(const struct top *t, const uint8_t *p, size_t w,
+                           uint64_t x) {
+    uint64_t found = 0;
+    for (; x; x &= x - 1) {
+        struct entry e = entry_at(t, p, w, 63 - (size_t)__builtin_ctzll(x));
+        bool is_behind =
+            t->descending ? e.offset < t->after : e.offset > t->after;
+        if (e.rank <= t->last &&
+            (e.rank > t->first || (e.rank == t->first && is_behind))) {
+            found |= x & -x;
+        }
+    }
+    return found;
+}
+
+// Gathers the rows of word w that x has and that are wanted.
+static void gather(struct top *t, size_t w, uint64_t x) {
+    uint8_t room[64 * 8];
+    const uint8_t *p = block_of(&t->col, w, room);
+    if (__builtin_popcountll(x) <= FEW_ROWS) {
+        x = wanted_few(t, p, w, x);
+    } else {
+        x &= wanted(t, p, w);
+    }
+    while (x) {
+        size_t i = t->descending ? 63 - (size_t)__builtin_ctzll(x)
+                                 : (size_t)__builtin_clzll(x);
+        x ^= UINT64_C(1) << (63 - i);
+        t->list[t->n++] = entry_at(t, p, w, i);
     }
 }
 
-// Sorts n rows and returns the array, all or other, that has them. The rank's
-// bytes above the width do not tell rows apart, so they are left out.
-static struct entry *top_sort(const struct order *order, const uint16_t *rows,
-                              size_t n, struct entry *all,
-                              struct entry *other) {
-    for (size_t i = 0; i < n; i++) {
-        all[i] = entry_at(order, rows[i]);
+// Gathers the first k rows of b, and others. The words come in the order of
+// ties, so that a row which ties with the k-th of those before is not wanted.
+static void gather_all(struct top *t, const struct bits *b, size_t k,
+                       size_t room) {
+    for (size_t i = 0; i < BITS_WORDS; i++) {
+        size_t w = t->descending ? BITS_WORDS - 1 - i : i;
+        if (!b->word[w]) {
+            continue;
+        }
+        if (t->n + 64 > room) {
+            keep_first(t, k);
+            uint64_t latest = t->list[k - 1].rank;
+            if (latest == t->first) {
+                return;
+            }
+            t->last = latest - 1;
+        }
+        gather(t, w, b->word[w]);
     }
-    for (int byte = 0; byte < order->width; byte++) {
-        radix_pass(all, other, n, 8 * byte);
-        struct entry *sorted = other;
-        other = all;
-        all = sorted;
-    }
-    return all;
 }
 
 size_t packed_top(const void *col, size_t len, int width, const struct bits *b,
-                  bool descending, size_t k, uint16_t *out_offsets,
-                  uint64_t *out_values) {
-    struct order order = {col, len, width, descending};
+                  bool descending, const struct packed_position *after,
+                  size_t k, uint16_t *out_offsets, uint64_t *out_values) {
+    struct top t = {.col = {col, len, width}, .descending = descending};
     size_t n = bits_count(b);
     k = clip(k, n);
     if (k == 0) {
         return 0;
     }
-    uint16_t *rows = xmalloc(n * sizeof *rows);
-    bits_list(b, rows, n, 0);
-    bool few = k <= TOP_HEAP;
-    struct entry *room = xmalloc((few ? k : 2 * n) * sizeof *room);
-    struct entry *top = room;
-    if (few) {
-        top_heap(&order, rows, n, room, k);
-    } else {
-        top = top_sort(&order, rows, n, room, room + n);
+    t.after = descending ? (int64_t)BITS_ROWS : -1;
+    if (after) {
+        t.first = rank_of(&t, after->value);
+        t.after = after->row;
     }
-    for (size_t i = 0; i < k; i++) {
-        out_offsets[i] = top[i].offset;
-        out_values[i] = rank_value(top[i].rank, descending);
+    t.last = max_of(width);
+    size_t gathered = 2 * k > TOP_GATHERED ? 2 * k : TOP_GATHERED;
+    size_t room = clip(gathered, n) + 64;
+    struct entry *list = xmalloc(2 * room * sizeof *list);
+    t.list = list;
+    t.other = list + room;
+    gather_all(&t, b, k, room);
+    keep_first(&t, k);
+    for (size_t i = 0; i < t.n; i++) {
+        out_offsets[i] = t.list[i].offset;
+        out_values[i] = rank_value(&t, t.list[i].rank);
     }
-    free(room);
-    free(rows);
-    return k;
+    free(list);
+    return t.n;
 }

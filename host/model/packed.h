@@ -30,13 +30,25 @@ uint64_t packed_get(const void *col, size_t len, int width, uint32_t o);
 // width are lost.
 void packed_put(char *out, int width, uint64_t v);
 
-// packed_top writes the k rows of b with the smallest (descending: largest)
-// stored numbers, in that order, and returns how many it wrote: k or all of b.
+// A place in the order of packed_top, be there a row or not: a stored number,
+// which the width can hold, and a row's offset in the segment at hand. A row of
+// a segment before it counts as -1, one of a segment behind it as BITS_ROWS.
+struct packed_position {
+    uint64_t value;
+    int64_t row;
+};
+
+// packed_top writes the first k rows of b by rising (descending: falling)
+// stored number, in that order, and returns how many it wrote: fewer than k
+// only if there are no more.
 //
-// Nulls come last and ties in rising row order, in both directions. Both
-// arrays have room for the smaller of k and bits_count(b).
+// Ties are in rising row order, descending in falling. Nulls come last in both
+// directions. With `after`, only rows strictly behind that position count, so
+// a long order is read in parts, each after the last row of the one before;
+// NULL is the beginning. Both arrays have room for the smaller of k and
+// bits_count(b). The memory taken meanwhile is proportional to that.
 size_t packed_top(const void *col, size_t len, int width, const struct bits *b,
-                  bool descending, size_t k, uint16_t *out_offsets,
-                  uint64_t *out_values);
+                  bool descending, const struct packed_position *after,
+                  size_t k, uint16_t *out_offsets, uint64_t *out_values);
 
 #endif

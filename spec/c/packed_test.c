@@ -156,72 +156,202 @@ static void in_finds_the_rows_that_hold_one_of_many_values(void **state) {
     each_column(check_in);
 }
 
-struct row {
-    uint64_t value;
-    uint16_t offset;
-};
+// A set of every kind: the densities, then one whose words are empty, full,
+// random, or of a single row.
+#define SETS (COUNT(densities) + 1)
+
+static void choose_rows(struct bits *b, bool *chosen, size_t kind) {
+    if (kind < COUNT(densities)) {
+        random_set(b, chosen, densities[kind]);
+        return;
+    }
+    for (size_t w = 0; w < BITS_WORDS; w++) {
+        const uint64_t words[] = {0, UINT64_MAX, next_random(),
+                                  UINT64_C(1) << (next_random() & 63)};
+        b->word[w] = words[next_random() >> 62];
+    }
+    for (uint32_t o = 0; o < ROWS; o++) {
+        chosen[o] = bits_test(b, o);
+    }
+}
 
 static bool sort_descending;
 
-static int compare_rows(const void *a, const void *b) {
-    const struct row *x = a;
-    const struct row *y = b;
+// Orders positions as packed_top is to do.
+static int compare(const void *a, const void *b) {
+    const struct packed_position *x = a;
+    const struct packed_position *y = b;
     if ((x->value == 0) != (y->value == 0)) {
         return x->value == 0 ? 1 : -1;
     }
-    if (x->value != y->value) {
-        return (x->value < y->value) != sort_descending ? -1 : 1;
-    }
-    return x->offset - y->offset;
+    bool is_less = x->value != y->value ? x->value < y->value : x->row < y->row;
+    bool is_same = x->value == y->value && x->row == y->row;
+    return is_same ? 0 : is_less != sort_descending ? -1 : 1;
 }
 
-static void check_one_top(struct string col, int width, const struct bits *b,
-                          const struct row *sorted, size_t n, size_t k) {
-    size_t room = k < n ? k : n;
+// What packed_top is asked, and all rows in order.
+struct question {
+    struct string col;
+    int width;
+    struct bits rows;
+    struct packed_position sorted[ROWS];
+    size_t n;
+};
+
+// Asks for k rows, which have to be those in order from place `first` on, and
+// returns how many came.
+static size_t check_one_top(const struct question *q,
+                            const struct packed_position *after, size_t k,
+                            size_t first) {
+    size_t left = q->n - first;
+    size_t room = k < q->n ? k : q->n;
     uint16_t *offsets = malloc(room ? room * sizeof *offsets : 1);
     uint64_t *values = malloc(room ? room * sizeof *values : 1);
     assert_non_null(offsets);
     assert_non_null(values);
-    assert_int_equal(packed_top(col.data, col.len, width, b, sort_descending, k,
-                                offsets, values),
-                     room);
-    for (size_t i = 0; i < room; i++) {
-        if (offsets[i] != sorted[i].offset || values[i] != sorted[i].value) {
-            fail_msg("width %d, %zu of %zu: place %zu has row %u, not %u",
-                     width, k, n, i, offsets[i], sorted[i].offset);
+    size_t n = packed_top(q->col.data, q->col.len, q->width, &q->rows,
+                          sort_descending, after, k, offsets, values);
+    assert_int_equal(n, k < left ? k : left);
+    for (size_t i = 0; i < n; i++) {
+        const struct packed_position *want = &q->sorted[first + i];
+        if (offsets[i] != want->row || values[i] != want->value) {
+            fail_msg("width %d, %zu of %zu from %zu: place %zu has row %u, "
+                     "not %jd",
+                     q->width, k, q->n, first, i, offsets[i],
+                     (intmax_t)want->row);
         }
     }
     free(values);
     free(offsets);
+    return n;
 }
 
-static void check_top(struct string col, int width, const uint64_t *model) {
-    static bool chosen[ROWS];
-    static struct row sorted[ROWS];
-    const size_t limits[] = {0,   1,   2,    10,   63,          511,
-                             512, 513, 4000, ROWS, SIZE_MAX / 2};
-    for (size_t d = 0; d < COUNT(densities); d++) {
-        struct bits b;
-        random_set(&b, chosen, densities[d]);
-        size_t n = 0;
-        for (uint32_t o = 0; o < ROWS; o++) {
-            if (chosen[o]) {
-                sorted[n++] = (struct row){model[o], (uint16_t)o};
-            }
+// Asks for what comes after a position that need not be one of a row.
+static void check_after(const struct question *q, struct packed_position after,
+                        size_t k) {
+    size_t first = 0;
+    size_t last = q->n;
+    while (first < last) {
+        size_t middle = (first + last) / 2;
+        if (compare(&q->sorted[middle], &after) > 0) {
+            last = middle;
+        } else {
+            first = middle + 1;
         }
-        for (int descending = 0; descending <= 1; descending++) {
-            sort_descending = descending;
-            qsort(sorted, n, sizeof *sorted, compare_rows);
-            for (size_t l = 0; l < COUNT(limits); l++) {
-                check_one_top(col, width, &b, sorted, n, limits[l]);
-            }
+    }
+    check_one_top(q, &after, k, first);
+}
+
+static void check_positions(const struct question *q) {
+    static const int64_t rows[] = {-1, 0, 63, 64, ROWS - 1, ROWS};
+    uint64_t max = max_of(q->width);
+    const uint64_t values[] = {0, 1, 7, max / 2, max - 2, max};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        size_t k = i % 2 ? 70 : 3000;
+        for (size_t j = 0; j < COUNT(values); j++) {
+            struct packed_position after = {values[j], rows[i]};
+            check_after(q, after, k);
+        }
+        if (q->n) {
+            struct packed_position after = q->sorted[next_random() % q->n];
+            check_after(q, after, k);
+            after.row = rows[i];
+            check_after(q, after, k);
         }
     }
 }
 
-static void top_orders_by_number_then_row_with_nulls_last(void **state) {
+// Reads the whole order in parts, each after the last row of the one before.
+static void check_chain(const struct question *q, size_t k) {
+    const struct packed_position *after = NULL;
+    size_t read = 0;
+    for (size_t n; (n = check_one_top(q, after, k, read)) > 0;) {
+        read += n;
+        after = &q->sorted[read - 1];
+    }
+    assert_int_equal(read, q->n);
+}
+
+// Checks the order of the rows of one set, both ways.
+static void check_order(struct question *q, const uint64_t *model,
+                        const bool *chosen) {
+    const size_t limits[] = {0,   1,    2,    10,   63,   511,         512,
+                             513, 1024, 1025, 4000, ROWS, SIZE_MAX / 2};
+    q->n = 0;
+    for (uint32_t o = 0; o < ROWS; o++) {
+        if (chosen[o]) {
+            q->sorted[q->n++] = (struct packed_position){model[o], o};
+        }
+    }
+    for (int descending = 0; descending <= 1; descending++) {
+        sort_descending = descending;
+        qsort(q->sorted, q->n, sizeof *q->sorted, compare);
+        for (size_t l = 0; l < COUNT(limits); l++) {
+            check_one_top(q, NULL, limits[l], 0);
+        }
+        check_positions(q);
+        check_chain(q, q->n / 9 + 1 + next_random() % 64);
+    }
+}
+
+static void check_top(struct string col, int width, const uint64_t *model) {
+    static bool chosen[ROWS];
+    static struct question q;
+    q.col = col;
+    q.width = width;
+    for (size_t kind = 0; kind < SETS; kind++) {
+        choose_rows(&q.rows, chosen, kind);
+        check_order(&q, model, chosen);
+    }
+}
+
+static void top_orders_by_number_then_row_from_any_position(void **state) {
     (void)state;
     each_column(check_top);
+}
+
+static void top_orders_columns_that_rise_fall_or_stay(void **state) {
+    (void)state;
+    static uint64_t model[ROWS];
+    for (size_t w = 0; w < COUNT(widths); w++) {
+        struct string col = string_new(ROWS * (size_t)widths[w]);
+        uint64_t step = max_of(widths[w]) / ROWS;
+        for (int kind = 0; kind < 5; kind++) {
+            for (uint32_t o = 0; o < ROWS; o++) {
+                const uint64_t numbers[] = {step ? o * step : o >> 8,
+                                            step ? (ROWS - o) * step
+                                                 : (ROWS - 1 - o) >> 8,
+                                            0, 1, max_of(widths[w])};
+                model[o] = numbers[kind];
+                packed_put(col.data + o * (size_t)widths[w], widths[w],
+                           model[o]);
+            }
+            check_top(col, widths[w], model);
+        }
+        free(col.room);
+    }
+}
+
+static void a_chain_of_single_rows_is_the_whole_order(void **state) {
+    (void)state;
+    static uint64_t model[ROWS];
+    static struct question q;
+    for (size_t w = 0; w < COUNT(widths); w++) {
+        q.col = column_new(model, 700, widths[w], 0);
+        q.width = widths[w];
+        for (int descending = 0; descending <= 1; descending++) {
+            sort_descending = descending;
+            bits_zero(&q.rows);
+            for (q.n = 0; q.n < 800; q.n++) { // 100 are missing: null
+                uint16_t o = (uint16_t)q.n;
+                bits_set(&q.rows, o);
+                q.sorted[q.n] = (struct packed_position){model[o], o};
+            }
+            qsort(q.sorted, q.n, sizeof *q.sorted, compare);
+            check_chain(&q, 1);
+        }
+        free(q.col.room);
+    }
 }
 
 int main(void) {
@@ -231,7 +361,9 @@ int main(void) {
         SPEC(packed_numbers_are_read_back_and_missing_ones_are_0),
         SPEC(a_range_finds_the_rows_from_lo_to_hi),
         SPEC(in_finds_the_rows_that_hold_one_of_many_values),
-        SPEC(top_orders_by_number_then_row_with_nulls_last),
+        SPEC(top_orders_by_number_then_row_from_any_position),
+        SPEC(top_orders_columns_that_rise_fall_or_stay),
+        SPEC(a_chain_of_single_rows_is_the_whole_order),
     };
     return cmocka_run_group_tests_name("packed", tests, NULL, NULL);
 }
