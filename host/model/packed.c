@@ -237,6 +237,112 @@ void packed_in(struct bits *restrict out, const void *restrict col, size_t len,
     }
 }
 
+// Reads the 64 rows at p, with a loop for each width, so that they vectorise.
+static void unpack(const uint8_t *p, int width, uint64_t out[64]) {
+    switch (width) {
+    case 1:
+        for (size_t i = 0; i < 64; i++) {
+            out[i] = p[i];
+        }
+        break;
+    case 2:
+        for (size_t i = 0; i < 64; i++) {
+            out[i] = be_get16(p + 2 * i);
+        }
+        break;
+    case 4:
+        for (size_t i = 0; i < 64; i++) {
+            out[i] = be_get32(p + 4 * i);
+        }
+        break;
+    default:
+        for (size_t i = 0; i < 64; i++) {
+            out[i] = be_get64(p + 8 * i);
+        }
+    }
+}
+
+// Writes the numbers of the rows of word w that x has and returns how many.
+static size_t numbers_of(const struct column *c, size_t w, uint64_t x,
+                         uint64_t out[64]) {
+    if (!x) {
+        return 0;
+    }
+    uint8_t room[64 * 8];
+    const uint8_t *p = block_of(c, w, room);
+    if (x == UINT64_MAX) {
+        unpack(p, c->width, out);
+        return 64;
+    }
+    size_t n = 0;
+    while (x) {
+        size_t i = (size_t)__builtin_clzll(x);
+        x ^= UINT64_C(1) << (63 - i);
+        out[n++] = get(p + i * (size_t)c->width, c->width);
+    }
+    return n;
+}
+
+__int128 packed_sum(const void *col, size_t len, int width, int64_t base,
+                    const struct bits *b, uint32_t *count) {
+    struct column c = {col, len, width};
+    uint64_t numbers[64];
+    __int128 sum = 0;
+    *count = 0;
+    for (size_t w = 0; w < BITS_WORDS; w++) {
+        size_t n = numbers_of(&c, w, b->word[w], numbers);
+        uint64_t low = 0;
+        uint64_t high = 0;
+        for (size_t i = 0; i < n; i++) {
+            low += numbers[i] & UINT32_MAX;
+            high += numbers[i] >> 32;
+            *count += numbers[i] != 0;
+        }
+        sum += ((__int128)high << 32) + low;
+    }
+    return sum + *count * ((__int128)base - 1);
+}
+
+uint64_t packed_min(const void *col, size_t len, int width,
+                    const struct bits *b) {
+    struct column c = {col, len, width};
+    uint64_t numbers[64];
+    uint64_t least = UINT64_MAX; // of number - 1, so that null is the greatest
+    for (size_t w = 0; w < BITS_WORDS; w++) {
+        size_t n = numbers_of(&c, w, b->word[w], numbers);
+        for (size_t i = 0; i < n; i++) {
+            least = numbers[i] - 1 < least ? numbers[i] - 1 : least;
+        }
+    }
+    return least + 1;
+}
+
+uint64_t packed_max(const void *col, size_t len, int width,
+                    const struct bits *b) {
+    struct column c = {col, len, width};
+    uint64_t numbers[64];
+    uint64_t greatest = 0;
+    for (size_t w = 0; w < BITS_WORDS; w++) {
+        size_t n = numbers_of(&c, w, b->word[w], numbers);
+        for (size_t i = 0; i < n; i++) {
+            greatest = numbers[i] > greatest ? numbers[i] : greatest;
+        }
+    }
+    return greatest;
+}
+
+void packed_histogram(const void *col, size_t len, int width,
+                      const struct bits *b, uint64_t *counts) {
+    struct column c = {col, len, width};
+    uint64_t numbers[64];
+    for (size_t w = 0; w < BITS_WORDS; w++) {
+        size_t n = numbers_of(&c, w, b->word[w], numbers);
+        for (size_t i = 0; i < n; i++) {
+            counts[numbers[i]]++;
+        }
+    }
+}
+
 // A row that packed_top gathered; rank rises as the row comes later.
 struct entry {
     uint64_t rank;

@@ -51,4 +51,26 @@ size_t packed_top(const void *col, size_t len, int width, const struct bits *b,
                   bool descending, const struct packed_position *after,
                   size_t k, uint16_t *out_offsets, uint64_t *out_values);
 
+// packed_sum returns the exact sum of the values of the rows of b, nulls left
+// out, and in count how many it added. A value is base + stored - 1. Sums of
+// all segments, 2^32 rows of 64 bits, still add up without an overflow.
+__int128 packed_sum(const void *col, size_t len, int width, int64_t base,
+                    const struct bits *b, uint32_t *count);
+
+// packed_min returns the least stored number of the rows of b, nulls left out;
+// 0 when there is none.
+uint64_t packed_min(const void *col, size_t len, int width,
+                    const struct bits *b);
+
+// packed_max returns the greatest stored number of the rows of b; 0 when all
+// are null, or there is none.
+uint64_t packed_max(const void *col, size_t len, int width,
+                    const struct bits *b);
+
+// packed_histogram adds to counts[v], for each number v, how many rows of b
+// store it; nulls count in counts[0]. The width is 1 or 2, and counts has 256
+// or 65,536 places.
+void packed_histogram(const void *col, size_t len, int width,
+                      const struct bits *b, uint64_t *counts);
+
 #endif

@@ -354,6 +354,88 @@ static void a_chain_of_single_rows_is_the_whole_order(void **state) {
     }
 }
 
+static void check_sum(struct string col, int width, const uint64_t *model,
+                      const struct bits *b, const bool *chosen) {
+    const int64_t bases[] = {
+        1, 0, -1000, (INT64_C(1) << 53) * -1, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < COUNT(bases); i++) {
+        __int128 sum = 0;
+        uint32_t expected = 0;
+        for (uint32_t o = 0; o < ROWS; o++) {
+            if (chosen[o] && model[o]) {
+                sum += (__int128)bases[i] + model[o] - 1;
+                expected++;
+            }
+        }
+        uint32_t count = 77;
+        assert_true(packed_sum(col.data, col.len, width, bases[i], b, &count) ==
+                    sum);
+        assert_int_equal(count, expected);
+    }
+}
+
+static void check_extremes(struct string col, int width, const uint64_t *model,
+                           const struct bits *b, const bool *chosen) {
+    uint64_t least = 0;
+    uint64_t greatest = 0;
+    for (uint32_t o = 0; o < ROWS; o++) {
+        if (chosen[o] && model[o]) {
+            least = !least || model[o] < least ? model[o] : least;
+            greatest = model[o] > greatest ? model[o] : greatest;
+        }
+    }
+    assert_true(packed_min(col.data, col.len, width, b) == least);
+    assert_true(packed_max(col.data, col.len, width, b) == greatest);
+}
+
+static void check_histogram(struct string col, int width, const uint64_t *model,
+                            const struct bits *b, const bool *chosen) {
+    size_t places = (size_t)max_of(width) + 1;
+    uint64_t *counts = malloc(places * sizeof *counts);
+    uint64_t *expected = malloc(places * sizeof *expected);
+    assert_non_null(counts);
+    assert_non_null(expected);
+    for (size_t i = 0; i < places; i++) { // what is there is added to
+        counts[i] = expected[i] = UINT64_C(5000000000) + i;
+    }
+    for (uint32_t o = 0; o < ROWS; o++) {
+        expected[model[o]] += chosen[o];
+    }
+    packed_histogram(col.data, col.len, width, b, counts);
+    assert_memory_equal(counts, expected, places * sizeof *counts);
+    free(expected);
+    free(counts);
+}
+
+static void check_aggregates(struct string col, int width,
+                             const uint64_t *model) {
+    static bool chosen[ROWS];
+    struct bits b;
+    for (size_t kind = 0; kind < SETS; kind++) {
+        choose_rows(&b, chosen, kind);
+        check_sum(col, width, model, &b, chosen);
+        check_extremes(col, width, model, &b, chosen);
+        if (width <= 2) {
+            check_histogram(col, width, model, &b, chosen);
+        }
+    }
+}
+
+static void sums_extremes_and_histograms_leave_nulls_out(void **state) {
+    (void)state;
+    each_column(check_aggregates);
+}
+
+static void aggregates_of_nulls_are_zero(void **state) {
+    (void)state;
+    static uint64_t model[ROWS];
+    for (size_t w = 0; w < COUNT(widths); w++) {
+        struct string col = string_new(ROWS * (size_t)widths[w]);
+        check_aggregates(col, widths[w], model);
+        free(col.room);
+    }
+}
+
 int main(void) {
 #define SPEC(f) cmocka_unit_test_setup(f, reseed)
     const struct CMUnitTest tests[] = {
@@ -364,6 +446,8 @@ int main(void) {
         SPEC(top_orders_by_number_then_row_from_any_position),
         SPEC(top_orders_columns_that_rise_fall_or_stay),
         SPEC(a_chain_of_single_rows_is_the_whole_order),
+        SPEC(sums_extremes_and_histograms_leave_nulls_out),
+        SPEC(aggregates_of_nulls_are_zero),
     };
     return cmocka_run_group_tests_name("packed", tests, NULL, NULL);
 }
