@@ -60,6 +60,7 @@ describe("ranges", function()
       local x, y = a[name], b[name]
       if x == nil or y == nil or x == y then
         if (x == nil) ~= (y == nil) then return y == nil end
+        if direction == "desc" then return a.id > b.id end
         return a.id < b.id
       end
       local order = type(x) == "string" and compare(x, y) or by_number(x, y)
@@ -119,7 +120,7 @@ describe("ranges", function()
     end
   end)
 
-  case("strings are ordered by their bytes, nulls last, ties as they were created", function()
+  case("strings are ordered by their bytes, nulls last, ties by creation", function()
     for _, direction in ipairs { "asc", "desc" } do
       local function any() return true end
       assert.same(expected(any, "name", direction),
@@ -131,22 +132,22 @@ describe("ranges", function()
     for _, direction in ipairs { "asc", "desc" } do
       local function of_a(row) return row.kind == "a" end
       local query = Thing:where("kind", "a"):order_by("i", direction)
-      assert.is_truthy(query:explain():find("compound kind,i", 1, true))
+      assert.is_truthy(query:limit(5):explain():find("compound index kind,i", 1, true))
       assert.same(expected(of_a, "i", direction), { unpack(query:ids()) })
       local function within(row) return of_a(row) and row.i and row.i >= 20 and row.i <= 90 end
       query = query:where("i", model.between(20, 90))
-      assert.is_nil(query:explain():find("read,", 1, true))
+      assert.is_nil(query:limit(5):explain():find("read", 1, true))
       assert.same(expected(within, "i", direction), { unpack(query:ids()) })
       local function of_three(row) return of_a(row) and row.plain == "p1" end
       query = Thing:where { kind = "a", plain = "p1" }:order_by("n", direction)
-      assert.is_truthy(query:explain():find("compound kind,plain,n", 1, true))
+      assert.is_truthy(query:limit(5):explain():find("compound index kind,plain,n", 1, true))
       assert.same(expected(of_three, "n", direction), { unpack(query:ids()) })
     end
   end)
 
   case("a walk within bounds reads no columns", function()
     local query = Thing:where("at", model.ge(50)):order_by "at"
-    assert.is_nil(query:explain():find("read,", 1, true))
+    assert.is_nil(query:explain():find("read", 1, true))
     assert.same(expected(function(row) return row.at >= 50 end, "at"), { unpack(query:ids()) })
   end)
 
@@ -158,7 +159,7 @@ describe("ranges", function()
     end
     has("prefixes are for strings", Thing.where, Thing, "i", model.prefix "a")
     has("prefixes are for strings", Thing.where, Thing, "kind", model.prefix "a")
-    has("has no ranges", Thing.where, Thing, "plain", model.gt "a")
+    has("has no index for ranges", Thing.where, Thing, "plain", model.gt "a")
     has("a range takes strings, got 5", Thing.where, Thing, "name", model.gt(5))
     has("a range takes numbers, got 'x'", Thing.where, Thing, "i", model.lt "x")
     has("a range takes dates", Thing.where, Thing, "d", model.le "2000-13-01")

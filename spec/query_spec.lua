@@ -114,8 +114,6 @@ describe("a query of a list, a date or a reference", function()
     for code, list in pairs {
       ["model.unindexed"] = {
         function() return Post:where { words = "x" } end,
-        function() return Post:where { due = null } end,
-        function() return Post:where { title = "x" } end,
         function() return Post:rows():order_by "tags" end,
       },
       ["model.invalid"] = {
@@ -167,7 +165,6 @@ describe("a query", function()
       { "note", function() return Item:where { note = "x" } end },
       { "note", function() return Item:where { note = null } end },
       { "code", function() return Item:where { code = null } end },
-      { "at", function() return Item:where { at = null } end },
       { "tag", function() return Item:where { tag = model.between(1, 2) } end },
       { "tag", function() return Item:rows():order_by "tag" end },
       { "code", function() return Item:rows():order_by "code" end },
@@ -239,7 +236,7 @@ describe("a query", function()
     local ids = q:ids()
     assert.equal(350, #ids)
     assert.equal(698, ids[1])
-    assert.equal(700, ids[350]) -- nulls last, ties by ordinal
+    assert.equal(10, ids[350]) -- nulls last, ties by ordinal, downwards too
     local n = 0
     for row in q:each() do
       n = n + 1

@@ -6,8 +6,8 @@
 
 #include <lua.h>
 
-#include "model/columns.h"
 #include "model/commit.h"
+#include "model/exec.h"
 #include "model/row.h"
 #include "model/schema.h"
 #include "redis/pool.h"
@@ -20,7 +20,7 @@ struct model {
     int names;   // registry references: the list of field names,
     int class;   // the rows' metatable,
     int shadows; // and rows -> what they were loaded as (weak)
-    struct columns_memory memory;
+    struct exec_memory memory;
     bool has_commit;
     bool is_optimistic;
     uint32_t holds; // what is under way in Redis and refers to the model

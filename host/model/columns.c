@@ -10,14 +10,35 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "model/generation.h"
 #include "model/index.h"
 #include "model/key.h"
-#include "model/packed.h"
 
 static const struct sink columns_sink;
 
-static bool is_global(const struct plan_step *step) {
+// -- what a step is
+
+static bool is_whole(const struct plan_step *step) {
     return step->read == READ_ZSET || step->read == READ_LEX;
+}
+
+static bool is_read(const struct plan_step *step) {
+    return step->read != BEGIN_ALL && step->read != BEGIN_NONE &&
+           step->read != END_SET;
+}
+
+bool columns_are_whole(const struct plan *p) {
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        if (is_whole(&p->steps[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct condition *condition_of(const struct columns *c,
+                                            const struct plan_step *step) {
+    return step->condition < 0 ? NULL : &c->query->conditions[step->condition];
 }
 
 // -- asking
@@ -28,61 +49,79 @@ static void command_key(struct buf *out, const char *name, struct buf *key) {
     resp_arg(out, key->data, key->len);
 }
 
+static void add_score(struct buf *out, double v) {
+    char text[NUM_TEXT];
+    if (isinf(v)) {
+        resp_arg_s(out, v < 0 ? "-inf" : "+inf");
+    } else {
+        resp_arg(out, text, num_format(text, v));
+    }
+}
+
 static void ask_zset(struct columns *c, const struct plan_step *step) {
-    const struct condition *cond = &c->query->conditions[step->condition];
+    const struct condition *cond = condition_of(c, step);
+    const struct field *f = &c->query->schema->fields[cond->field];
     struct buf *out = conn_out(c->conn), key = {0};
+    double low = -INFINITY, high = INFINITY;
+    if (!step->is_whole && cond->op == COND_IN) {
+        low = high = index_order_number(f, cond->values[step->value]);
+    } else if (!step->is_whole) {
+        low = cond->low;
+        high = cond->high;
+    }
     key_zset(&key, c->query->schema, cond->field);
     resp_command(out, 4);
     resp_arg_s(out, "ZRANGEBYSCORE");
     resp_arg(out, key.data, key.len);
-    if (cond->op == COND_RANGE) {
-        char low[NUM_TEXT], high[NUM_TEXT];
-        bool from = !isinf(cond->low), to = !isinf(cond->high);
-        resp_arg(out,
-                 from            ? low
-                 : cond->low < 0 ? "-inf"
-                                 : "+inf",
-                 from ? num_format(low, cond->low) : 4);
-        resp_arg(out,
-                 to               ? high
-                 : cond->high < 0 ? "-inf"
-                                  : "+inf",
-                 to ? num_format(high, cond->high) : 4);
-    } else {
-        const struct field *f = &c->query->schema->fields[cond->field];
-        char score[NUM_TEXT];
-        double v = index_order_number(f, cond->values[step->value]);
-        size_t len = num_format(score, v);
-        resp_arg(out, score, len);
-        resp_arg(out, score, len);
-    }
+    add_score(out, low);
+    add_score(out, high);
     buf_clear(&key);
 }
 
 static void ask_lex(struct columns *c, const struct plan_step *step) {
-    const struct condition *cond = &c->query->conditions[step->condition];
+    const struct condition *cond = condition_of(c, step);
     struct buf *out = conn_out(c->conn), key = {0};
-    struct value low = cond->least, high = cond->most;
+    struct condition bounds = {0};
+    if (!step->is_whole && cond->op == COND_IN) {
+        struct value v = cond->values[step->value];
+        query_text_range(&bounds, v, v, false, false);
+    } else if (!step->is_whole) {
+        bounds.least = cond->least;
+        bounds.most = cond->most;
+    }
+    struct value low = bounds.least, high = bounds.most;
     key_lex(&key, c->query->schema, cond->field);
     resp_command(out, 4);
     resp_arg_s(out, "ZRANGEBYLEX");
     resp_arg(out, key.data, key.len);
     resp_arg(out, low.p ? low.p : "-", low.p ? low.len : 1);
     resp_arg(out, high.p ? high.p : "+", high.p ? high.len : 1);
+    if (cond->op == COND_IN) {
+        free((char *)(uintptr_t)low.p);
+        free((char *)(uintptr_t)high.p);
+    }
     buf_clear(&key);
+}
+
+// add_choice appends the value of a field's choice, counted from 0.
+static void add_choice(struct buf *key, const struct field *f, uint32_t i) {
+    if (f->type == FIELD_BOOLEAN) {
+        buf_addc(key, (char)('0' + i));
+    } else {
+        key_value(key, (struct value){f->choices[i], strlen(f->choices[i])});
+    }
 }
 
 static void ask_column(struct columns *c, const struct plan_step *step,
                        uint32_t segment) {
-    const struct schema *s = c->query->schema;
-    const struct condition *cond =
-        step->condition < 0 ? NULL : &c->query->conditions[step->condition];
+    const struct query *q = c->query;
+    const struct condition *cond = condition_of(c, step);
+    uint32_t field = cond ? cond->field : q->orders[0].field;
     struct buf key = {0};
     if (step->read == READ_ROWS) {
-        key_rows_prefix(&key, s);
+        key_rows_prefix(&key, q->schema);
     } else {
-        key_column_prefix(&key, s,
-                          cond ? cond->field : (uint32_t)c->query->order);
+        key_column_prefix(&key, q->schema, field);
     }
     buf_addu(&key, segment);
     if (step->read == READ_BITMAP || step->read == READ_SET) {
@@ -90,6 +129,9 @@ static void ask_column(struct columns *c, const struct plan_step *step,
         key_value(&key, cond->values[step->value]);
     } else if (step->read == READ_NULL) {
         buf_adds(&key, KEY_NULL);
+    } else if (step->read == READ_ORDER_OF) {
+        buf_addc(&key, KEY_BITMAP);
+        add_choice(&key, &q->schema->fields[field], step->value);
     }
     command_key(conn_out(c->conn), step->read == READ_SET ? "SMEMBERS" : "GET",
                 &key);
@@ -120,9 +162,22 @@ static void ask_expired(struct columns *c) {
     buf_clear(&key);
 }
 
+static int ask_whole(struct columns *c) {
+    int commands = 0;
+    for (uint32_t i = 0; i < c->plan->step_count; i++) {
+        const struct plan_step *step = &c->plan->steps[i];
+        if (step->read == READ_LEX) {
+            ask_lex(c, step);
+        } else if (step->read == READ_ZSET) {
+            ask_zset(c, step);
+        }
+        commands += is_whole(step);
+    }
+    return commands;
+}
+
 static void ask(struct columns *c) {
     struct buf *out = conn_out(c->conn), key = {0};
-    uint32_t commands = 1;
     resp_command(out, 1);
     resp_arg_s(out, "MULTI");
     conn_wait(c->conn, &sink_ignore, NULL);
@@ -133,27 +188,21 @@ static void ask(struct columns *c) {
     resp_arg_s(out, "gen");
     resp_arg_s(out, "top");
     buf_clear(&key);
-    for (uint32_t i = 0; i < c->plan->step_count; i++) {
-        const struct plan_step *step = &c->plan->steps[i];
-        uint32_t n = is_global(step) ? 1 : c->segments;
-        for (uint32_t segment = 0; segment < n; segment++) {
-            if (step->read == READ_LEX) {
-                ask_lex(c, step);
-            } else if (step->read == READ_ZSET) {
-                ask_zset(c, step);
-            } else {
-                ask_column(c, step, segment);
-            }
-            commands++;
-        }
-    }
+    int commands = 1 + ask_whole(c);
     c->clock_item = -1;
     if (c->query->schema->has_ttl) {
-        c->clock_item = (int)commands;
+        c->clock_item = commands;
         ask_expired(c);
         commands += 2;
     }
-    for (uint32_t i = 0; i < commands; i++) {
+    c->first_item = commands;
+    for (uint32_t segment = 0; segment < c->segments; segment++) {
+        for (uint32_t i = 0; i < c->read_count; i++) {
+            ask_column(c, &c->plan->steps[c->reads[i]], c->first + segment);
+            commands++;
+        }
+    }
+    for (int i = 0; i < commands; i++) {
         conn_wait(c->conn, &sink_ignore, NULL);
     }
     resp_command(out, 1);
@@ -161,127 +210,50 @@ static void ask(struct columns *c) {
     conn_wait(c->conn, &columns_sink, c);
 }
 
-// -- combining
-//
-// The elements come step by step, and within a step segment by segment. The
-// values of one condition are alternatives: they are or-ed in `pending`, which
-// is and-ed to the rows when the condition's last step is over.
-
-static bool ends_condition(const struct columns *c, uint32_t step) {
-    const struct plan_step *s = &c->plan->steps[step];
-    return s->condition >= 0 &&
-           (step + 1 == c->plan->step_count ||
-            c->plan->steps[step + 1].condition != s->condition);
-}
-
-static void end_condition(struct columns *c) {
-    for (uint32_t i = 0; i < c->segments; i++) {
-        bits_and(&c->rows[i], &c->pending[i]);
-        bits_zero(&c->pending[i]);
-    }
-}
+// -- what has come
 
 // move_to goes on to the reply's element `item`, ending what lies before.
 static void move_to(struct columns *c, int item) {
-    while (c->item < item && c->step < c->plan->step_count) {
+    while (c->item < item) {
         c->item++;
-        if (c->item < 2) { // 0 is the meta hash, 1 the first step's first
+        if (c->item < c->first_item) {
             continue;
         }
-        const struct plan_step *step = &c->plan->steps[c->step];
-        c->segment++;
-        if (is_global(step) || c->segment >= c->segments) {
-            if (ends_condition(c, c->step)) {
-                end_condition(c);
-            }
-            c->segment = 0;
-            c->step++;
+        uint32_t at = (uint32_t)(c->item - c->first_item);
+        if (at > 0 && at % c->read_count == 0) {
+            combine_end(&c->machine, c->segment, &c->rows[c->segment]);
+            c->segment++;
+        }
+        if (c->segment == c->segments) {
+            return;
+        }
+        if (at % c->read_count == 0) {
+            combine_begin(&c->machine, &c->order[c->segment]);
+        }
+        combine_to(&c->machine, c->reads[at % c->read_count], c->segment);
+    }
+}
+
+// whole_of returns the rows of the whole index that is the reply's element
+// `item`, or NULL.
+static struct bits *whole_of(const struct columns *c, int item) {
+    int at = 1;
+    for (uint32_t i = 0; i < c->plan->step_count; i++) {
+        if (is_whole(&c->plan->steps[i]) && at++ == item) {
+            return c->whole[i];
         }
     }
+    return NULL;
 }
 
-// packed_most returns the largest number that a column of that width stores.
-static uint64_t packed_most(int width) {
-    return width == 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
-}
-
-// range_packed tests for low <= value <= high. What is stored may be above the
-// field's maximum of today: the width is what limits it.
-static void range_packed(struct bits *to, const struct field *f, double low,
-                         double high, const char *s, size_t len) {
-    const double whole_max = 9007199254740992.0; // 2^53
-    low = low < (double)f->base ? (double)f->base : ceil(low);
-    high = high > whole_max ? whole_max : floor(high);
-    if (low > high) {
-        return;
-    }
-    int64_t min = f->base;
-    uint64_t first = (uint64_t)((int64_t)low - min) + 1;
-    uint64_t last = (uint64_t)((int64_t)high - min) + 1;
-    uint64_t most = packed_most(f->width);
-    if (first <= most) {
-        packed_range(to, s, len, f->width, first, last < most ? last : most);
-    }
-}
-
-static void test_packed(struct columns *c, const struct condition *cond,
-                        const char *s, size_t len) {
-    const struct field *f = &c->query->schema->fields[cond->field];
-    struct bits *to = &c->pending[c->segment];
-    if (cond->op == COND_NULL) {
-        packed_range(to, s, len, f->width, 0, 0);
-        return;
-    }
-    if (cond->op == COND_RANGE) {
-        range_packed(to, f, cond->low, cond->high, s, len);
-        return;
-    }
-    uint64_t *values = xmalloc((cond->count + 1) * sizeof values[0]);
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < cond->count; i++) {
-        uint64_t v = index_packed(f, cond->values[i]);
-        if (index_order_number(f, cond->values[i]) >= (double)f->base &&
-            v <= packed_most(f->width)) {
-            values[n++] = v;
-        }
-    }
-    packed_in(to, s, len, f->width, values, n);
-    free(values);
-}
-
-// take_column combines one whole string of the step in hand.
-static void take_column(struct columns *c, const char *s, size_t len) {
-    const struct plan_step *step = &c->plan->steps[c->step];
+// take_entry adds an entry of a whole index.
+static void take_entry(struct columns *c, const char *s, size_t len) {
+    struct bits *rows = c->entries;
+    uint32_t n = index_member_ordinal(s, len);
     c->bytes += len;
-    switch (step->read) {
-    case READ_ROWS: bits_load(&c->rows[c->segment], s, len); break;
-    case READ_BITMAP:
-    case READ_NULL: bits_or_bytes(&c->pending[c->segment], s, len); break;
-    case READ_PACKED:
-        test_packed(c, &c->query->conditions[step->condition], s, len);
-        break;
-    case READ_ORDER: buf_add(&c->order[c->segment], s, len); break;
-    default: break;
-    }
-}
-
-// take_member adds one member of a small set or of a range.
-static void take_member(struct columns *c, const char *s, size_t len) {
-    const struct plan_step *step = &c->plan->steps[c->step];
-    c->bytes += len;
-    if (step->read == READ_SET) {
-        uint32_t offset = 0;
-        for (size_t i = 0; i < len; i++) {
-            offset = offset * 10 + (uint32_t)(s[i] - '0');
-        }
-        if (offset < SCHEMA_SEGMENT) {
-            bits_set(&c->pending[c->segment], offset);
-        }
-    } else if (len >= 4) {
-        uint32_t n = index_member_ordinal(s, len);
-        if (n / SCHEMA_SEGMENT < c->segments) {
-            bits_set(&c->pending[n / SCHEMA_SEGMENT], n % SCHEMA_SEGMENT);
-        }
+    if (rows && n != ROW_NO_ORDINAL && n / SCHEMA_SEGMENT >= c->first &&
+        n / SCHEMA_SEGMENT < c->first + c->segments) {
+        bits_set(&rows[n / SCHEMA_SEGMENT - c->first], n % SCHEMA_SEGMENT);
     }
 }
 
@@ -315,9 +287,11 @@ static bool drop_expired(struct columns *c) {
     }
     const struct expiry *list = (const void *)c->expiries.data;
     for (size_t i = 0; i < c->expiries.len / sizeof list[0]; i++) {
-        uint32_t n = list[i].ordinal;
-        if (list[i].at_ms <= c->now_ms && n / SCHEMA_SEGMENT < c->segments) {
-            bits_clear(&c->rows[n / SCHEMA_SEGMENT], n % SCHEMA_SEGMENT);
+        uint32_t segment = list[i].ordinal / SCHEMA_SEGMENT;
+        if (list[i].at_ms <= c->now_ms && segment >= c->first &&
+            segment < c->first + c->segments) {
+            bits_clear(&c->rows[segment - c->first],
+                       list[i].ordinal % SCHEMA_SEGMENT);
         }
     }
     return true;
@@ -357,12 +331,17 @@ static void *on_string(struct waiter *w, const redisReadTask *t, const char *s,
     }
     if (item == 0) {
         take_meta(c, t->idx, s, len);
-    } else if (c->clock_item >= 0 && item >= c->clock_item) {
+    } else if (c->clock_item >= 0 && item >= c->clock_item &&
+               item < c->first_item) {
         take_expiry(c, item, t->idx, s, len);
+    } else if (item < c->first_item) {
+        take_entry(c, s, len);
     } else if (t->parent->parent) {
-        take_member(c, s, len);
+        c->bytes += len;
+        combine_member(&c->machine, s, len);
     } else {
-        take_column(c, s, len);
+        c->bytes += len;
+        combine_column(&c->machine, s, len);
     }
     return c;
 }
@@ -372,6 +351,7 @@ static void *on_array(struct waiter *w, const redisReadTask *t, size_t n) {
     struct columns *c = w->ctx;
     if (t->parent && !t->parent->parent) {
         move_to(c, t->idx);
+        c->entries = whole_of(c, t->idx);
     }
     return c;
 }
@@ -386,69 +366,99 @@ static void *on_nil(struct waiter *w, const redisReadTask *t) {
     struct columns *c = w->ctx;
     if (t->parent && !t->parent->parent) {
         move_to(c, t->idx);
-        if (!c->code[0] && t->idx > 0) {
-            take_column(c, "", 0);
+        if (!c->code[0] && t->idx >= c->first_item) {
+            combine_column(&c->machine, NULL, 0);
         }
     }
     return c;
 }
 
+// -- life
+
 static void reset(struct columns *c) {
     for (uint32_t i = 0; i < c->segments; i++) {
         bits_zero(&c->rows[i]);
-        bits_zero(&c->pending[i]);
         c->order[i].len = 0;
+    }
+    for (uint32_t i = 0; i < c->plan->step_count; i++) {
+        for (uint32_t k = 0; c->whole[i] && k < c->segments; k++) {
+            bits_zero(&c->whole[i][k]);
+        }
     }
     c->expiries.len = 0;
     c->now_ms = 0;
     c->item = -1;
-    c->step = c->segment = 0;
+    c->segment = 0;
     c->top = 0;
     c->generation[0] = 0;
 }
 
-static void allocate(struct columns *c, uint32_t segments) {
-    c->segments = segments ? segments : 1;
-    size_t size = c->segments * sizeof(struct bits);
-    free(c->rows);
-    free(c->pending);
-    c->rows = aligned_alloc(64, size);
-    c->pending = aligned_alloc(64, size);
-    if (!c->rows || !c->pending) {
+static struct bits *new_bits(uint32_t n) {
+    struct bits *b = aligned_alloc(64, n * sizeof *b);
+    if (!b) {
         abort();
     }
-    c->order = xrealloc(c->order, c->segments * sizeof c->order[0]);
-    memset(c->order, 0, c->segments * sizeof c->order[0]);
+    return b;
+}
+
+static void release(struct columns *c) {
+    for (uint32_t i = 0; i < c->segments; i++) {
+        buf_clear(&c->order[i]);
+    }
+    for (uint32_t i = 0; c->whole && i < c->plan->step_count; i++) {
+        free(c->whole[i]);
+    }
+    free(c->order);
+    free(c->rows);
+    free(c->whole);
+    c->whole = NULL;
+}
+
+static void allocate(struct columns *c, uint32_t segments) {
+    release(c);
+    c->segments = segments;
+    c->rows = new_bits(segments);
+    c->order = xcalloc(segments, sizeof c->order[0]);
+    c->whole = c->machine.whole =
+        xcalloc(c->plan->step_count, sizeof c->whole[0]);
+    for (uint32_t i = 0; i < c->plan->step_count; i++) {
+        if (is_whole(&c->plan->steps[i])) {
+            c->whole[i] = new_bits(segments);
+        }
+    }
     reset(c);
+}
+
+// read_again says whether the reply was not enough, and asks for another.
+static bool read_again(struct columns *c) {
+    c->total = (c->top + SCHEMA_SEGMENT - 1) / SCHEMA_SEGMENT;
+    if (c->is_all && c->total > c->segments) {
+        allocate(c, c->total);
+        ask(c);
+        return true;
+    }
+    if (c->clock_item >= 0 && !drop_expired(c)) {
+        reset(c);
+        ask(c);
+        return true;
+    }
+    return false;
 }
 
 static void on_done(struct waiter *w) {
     struct columns *c = w->ctx;
     if (!c->code[0]) {
-        // the last condition ends with the reply
-        move_to(c, INT_MAX);
-        uint32_t need = (c->top + SCHEMA_SEGMENT - 1) / SCHEMA_SEGMENT;
-        if (need > c->segments) {
-            for (uint32_t i = 0; i < c->segments; i++) {
-                buf_clear(&c->order[i]);
-            }
-            allocate(c, need);
-            ask(c);
+        // the last segment ends with the reply
+        move_to(c, c->first_item + (int)(c->segments * c->read_count));
+        if (read_again(c)) {
             return;
         }
-        if (c->clock_item >= 0 && !drop_expired(c)) {
-            reset(c);
-            ask(c);
-            return;
-        }
+        c->memory->segments = c->total;
         const char *stored = c->generation;
         c->is_unknown = !stored[0];
         if (stored[0] && strcmp(stored, c->query->generation) != 0) {
             char text[200];
-            snprintf(
-                text, sizeof text,
-                "model %s is stored with another definition; call its sync()",
-                c->query->schema->name);
+            generation_text(c->query, text, sizeof text);
             note_error(c, "model.schema_changed", text, strlen(text));
         }
     }
@@ -464,31 +474,42 @@ static void on_failed(struct waiter *w, const char *code, const char *text) {
 static const struct sink columns_sink = {on_string, on_array, on_integer,
                                          on_nil,    on_done,  on_failed};
 
-struct columns *columns_read(struct conn *conn, const struct query *q,
-                             const struct plan *p,
-                             struct columns_memory *memory,
-                             void (*done)(struct columns *c, const char *code,
-                                          const char *error),
-                             void *ctx) {
-    struct columns *c = xcalloc(1, sizeof *c);
-    c->conn = conn;
-    c->query = q;
-    c->plan = p;
-    c->done = done;
-    c->ctx = ctx;
-    c->memory = memory;
-    allocate(c, memory->segments);
+struct columns *columns_read(
+    struct conn *conn, const struct query *q, const struct plan *p,
+    struct columns_memory *memory, uint32_t first, uint32_t segments,
+    void (*done)(struct columns *c, const char *code, const char *error),
+    void *ctx) {
+    struct columns *c = aligned_alloc(64, (sizeof *c + 63) / 64 * 64);
+    if (!c) {
+        abort();
+    }
+    *c = (struct columns){.conn = conn,
+                          .query = q,
+                          .plan = p,
+                          .done = done,
+                          .ctx = ctx,
+                          .memory = memory,
+                          .first = first,
+                          .is_all = segments == 0};
+    combine_init(&c->machine, q, p);
+    c->reads = xcalloc(p->step_count, sizeof c->reads[0]);
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        if (is_read(&p->steps[i]) && !is_whole(&p->steps[i])) {
+            c->reads[c->read_count++] = i;
+        }
+    }
+    if (segments == 0) {
+        segments = memory->segments ? memory->segments : 1;
+    }
+    allocate(c, segments);
     ask(c);
     return c;
 }
 
 void columns_free(struct columns *c) {
-    for (uint32_t i = 0; i < c->segments; i++) {
-        buf_clear(&c->order[i]);
-    }
+    release(c);
     buf_clear(&c->expiries);
-    free(c->order);
-    free(c->rows);
-    free(c->pending);
+    free(c->reads);
+    combine_clear(&c->machine);
     free(c);
 }

@@ -3,7 +3,7 @@
 #ifndef NEAP_MODEL_COLUMNS_H
 #define NEAP_MODEL_COLUMNS_H
 
-#include "model/bits.h"
+#include "model/combine.h"
 #include "model/plan.h"
 #include "redis/conn.h"
 
@@ -18,37 +18,46 @@ struct columns {
     const struct query *query;
     const struct plan *plan;
     struct conn *conn;
-    uint32_t segments; // that were asked for
-    uint32_t top;      // ordinals in use are below it
-    struct bits *rows; // the result, a segment each
-    struct buf *order; // READ_ORDER: the packed columns as they are
-    uint64_t bytes;    // read
-    bool is_unknown;   // the model has no stored schema: it has no rows
+    uint32_t first, segments; // that were asked for
+    bool is_all;              // all segments that there are
+    uint32_t total;           // segments that there are
+    struct bits *rows;        // the result, a segment each
+    struct buf *order;        // the packed columns to order by
+    uint64_t bytes;           // read
+    bool is_unknown;          // the model has no stored schema: it has no rows
     // called once; error is NULL, or what went wrong (with its code)
     void (*done)(struct columns *c, const char *code, const char *error);
     void *ctx;
-    // the reply in hand
-    uint32_t step, segment; // of the element that comes next
-    int item;               // its place in the reply, -1 before the first
-    struct bits *pending;   // the rows of the condition in hand
-    int clock_item;         // where the clock stands in the reply, -1 nowhere;
-                            // the expired follow it
+    // the reply in hand: after the meta hash those of whole indexes, the clock
+    // and the expired, then segment by segment
+    int item;        // -1 before the first element
+    int clock_item;  // where the clock stands, -1 nowhere
+    int first_item;  // of the segments
+    uint32_t *reads; // the steps that read something of each segment
+    uint32_t read_count;
+    struct bits **whole;  // by step: what was read of whole indexes
+    struct bits *entries; // of the one in hand
+    uint32_t segment;     // in hand, counted from the first
+    struct combine machine;
     uint64_t now_ms, until_ms; // the server's clock; expired until then asked
     uint32_t member;           // whose expiry comes next
     struct buf expiries;       // of struct expiry
+    uint32_t top;              // ordinals in use are below it
     char generation[17];
     char code[32], error[256];
 };
 
-// columns_read reads the segments that the memory knows of. When the model has
-// more by then, it reads again. The result is freed by columns_free, once done
-// was called.
-struct columns *columns_read(struct conn *conn, const struct query *q,
-                             const struct plan *p,
-                             struct columns_memory *memory,
-                             void (*done)(struct columns *c, const char *code,
-                                          const char *error),
-                             void *ctx);
+// columns_read reads `segments` segments from the first one on; 0 for all that
+// there are. The result is freed by columns_free, once done was called.
+struct columns *columns_read(
+    struct conn *conn, const struct query *q, const struct plan *p,
+    struct columns_memory *memory, uint32_t first, uint32_t segments,
+    void (*done)(struct columns *c, const char *code, const char *error),
+    void *ctx);
 void columns_free(struct columns *c);
+
+// columns_are_whole says whether the plan reads whole indexes, so that it is
+// not to be read segment by segment.
+bool columns_are_whole(const struct plan *p);
 
 #endif

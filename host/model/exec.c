@@ -1,68 +1,22 @@
-// exec: runs a planned query: columns, order, ids, rows.
+// exec: runs a query: sizes, plan, candidates, ids, rows.
 #include "model/exec.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/key.h"
-#include "model/packed.h"
+#include "model/generation.h"
 
-enum { walk_chunk = 1024, more_ranked = 64 };
+static const uint32_t window_least = 16, window_most = 1024; // rows
 
 // -- life
 
-void query_clear(struct query *q) {
-    for (uint32_t i = 0; i < q->count; i++) {
-        for (uint32_t j = 0; j < q->conditions[i].count; j++) {
-            free((char *)(uintptr_t)q->conditions[i].values[j].p);
-        }
-        free(q->conditions[i].values);
-        free((char *)(uintptr_t)q->conditions[i].least.p);
-        free((char *)(uintptr_t)q->conditions[i].most.p);
-    }
-    free(q->conditions);
-    q->conditions = NULL;
-    q->count = 0;
-}
-
-// path_of says along what the query's rows are walked.
-static struct walk_path path_of(const struct query *q, const struct plan *p) {
-    const struct schema *s = q->schema;
-    struct walk_path path = {
-        .is_descending = q->is_descending, .low = -INFINITY, .high = INFINITY};
-    uint32_t field = (uint32_t)q->order;
-    if (p->bounds >= 0) {
-        path.low = q->conditions[p->bounds].low;
-        path.high = q->conditions[p->bounds].high;
-        path.least = q->conditions[p->bounds].least;
-        path.most = q->conditions[p->bounds].most;
-    }
-    if (p->compound >= 0) {
-        struct value values[SCHEMA_PARTS];
-        const struct compound *c = &s->compounds[p->compound];
-        for (uint32_t i = 0; i + 1 < c->count; i++) {
-            values[i] =
-                q->conditions[plan_find_equal(q, c->fields[i])].values[0];
-        }
-        key_compound_prefix(&path.key, s, (uint32_t)p->compound);
-        key_compound_suffix(&path.key, values, c->count - 1);
-    } else if (s->fields[field].has_lex) {
-        path.is_lex = true;
-        key_lex(&path.key, s, field);
-    } else {
-        key_zset(&path.key, s, field);
-    }
-    return path;
-}
-
-struct exec *exec_new(struct conn *conn, const struct query *q,
-                      struct columns_memory *memory, bool *is_building,
+struct exec *exec_new(struct pool *pool, const struct query *q,
+                      struct exec_memory *memory, bool *is_building,
                       char *error, size_t size) {
     struct plan p;
-    if (plan_make(q, &p, error, size) < 0) {
+    if (plan_make(q, NULL, &p, error, size) < 0) {
         *is_building = p.is_building;
         return NULL;
     }
@@ -71,42 +25,35 @@ struct exec *exec_new(struct conn *conn, const struct query *q,
     memcpy(e->query.generation, q->schema->generation,
            sizeof e->query.generation);
     e->plan = p;
-    e->conn = conn;
+    e->pool = pool;
     e->memory = memory;
     e->references = 1;
     e->to_skip = q->offset;
     e->left = q->limit;
-    if (p.order == ORDER_WALK) {
-        struct walk_path path = path_of(q, &p);
-        e->walk = walk_new(conn, &path);
-    }
     return e;
 }
 
-static void free_rows(struct exec *e) {
-    for (uint32_t i = 0; i < e->row_count; i++) {
-        free(e->rows[i]);
+static void free_list(struct row **rows, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        free(rows[i]);
     }
-    free(e->rows);
-    e->rows = NULL;
-    e->row_count = 0;
+    free(rows);
 }
 
 void exec_release(struct exec *e) {
     if (--e->references > 0) {
         return;
     }
-    if (e->columns) {
-        columns_free(e->columns);
+    source_clear(&e->source);
+    if (e->sizes) {
+        sizes_free(e->sizes);
     }
-    free_rows(e);
-    query_clear(&e->query);
+    free_list(e->held, e->held_count);
+    free_list(e->rows, e->row_count);
     plan_clear(&e->plan);
-    buf_clear(&e->ready);
-    if (e->walk) {
-        walk_free(e->walk);
-    }
+    query_clear(&e->query);
     free(e->ordinals);
+    free(e->last);
     free(e);
 }
 
@@ -116,7 +63,7 @@ void exec_forget(struct exec *e, exec_fn done, void *ctx) {
 }
 
 bool exec_is_busy(const struct exec *e) {
-    return e->references - e->checks > 1;
+    return e->references > 1;
 }
 
 static void begin(struct exec *e, exec_fn done, void *ctx) {
@@ -130,121 +77,109 @@ static void end(struct exec *e, const char *code, const char *error) {
     exec_release(e);
 }
 
-// -- opening: columns
+// -- the rows that are held
 
-static void push_ordinal(struct buf *b, uint32_t n) {
-    buf_add(b, &n, sizeof n);
+static bool is_named(const struct exec *e) {
+    return e->plan.way == PLAN_KEYS || e->plan.way == PLAN_UNIQUE;
 }
 
-static uint32_t ready_count(const struct exec *e) {
-    return (uint32_t)(e->ready.len / sizeof(uint32_t) - e->ready_at);
+// is_sorting: the rows are sorted when they are here: all of them, or those of
+// one group after the other.
+static bool is_sorting(const struct exec *e) {
+    return e->plan.order == ORDER_FETCHED || e->query.order_count > 1;
 }
 
-struct ranked {
-    uint64_t value; // as packed; 0 is null
-    uint32_t ordinal;
-};
-
-static int by_value(const void *a, const void *b) {
-    const struct ranked *x = a, *y = b;
-    if (x->value != y->value) {
-        return x->value < y->value ? -1 : 1;
-    }
-    return (x->ordinal > y->ordinal) - (x->ordinal < y->ordinal);
+// is_counting_candidates: each candidate is a row that matches.
+static bool is_counting_candidates(const struct exec *e) {
+    return e->plan.is_exact && !is_sorting(e) && !e->query.after;
 }
-
-// order_packed readies the first `most` rows in order, but for those that it
-// readied before: the best of each segment, merged. Nulls rank last in either
-// direction.
-static void order_packed(struct exec *e, uint64_t most) {
-    const struct columns *c = e->columns;
-    const struct field *f = &e->query.schema->fields[e->query.order];
-    struct ranked *all = NULL;
-    uint32_t flip = e->query.is_descending ? UINT32_MAX : 0; // ties fall too
-    size_t n = 0;
-    for (uint32_t i = 0; i < c->segments; i++) {
-        size_t k = bits_count(&c->rows[i]);
-        k = k < most ? k : (size_t)most;
-        uint16_t *offsets = xmalloc((k + 1) * sizeof offsets[0]);
-        uint64_t *values = xmalloc((k + 1) * sizeof values[0]);
-        k = packed_top(c->order[i].data, c->order[i].len, f->width, &c->rows[i],
-                       e->query.is_descending, NULL, k, offsets, values);
-        all = xrealloc(all, (n + k + 1) * sizeof all[0]);
-        for (size_t j = 0; j < k; j++) {
-            uint64_t v = values[j];
-            uint64_t rank = v == 0                   ? UINT64_MAX
-                            : e->query.is_descending ? UINT64_MAX - v
-                                                     : v;
-            uint32_t ordinal = i * SCHEMA_SEGMENT + offsets[j];
-            all[n++] = (struct ranked){rank, ordinal ^ flip};
-        }
-        free(offsets);
-        free(values);
-    }
-    if (c->segments > 1 && n) {
-        qsort(all, n, sizeof all[0], by_value);
-    }
-    for (size_t i = (size_t)e->ranked; i < n && i < most; i++) {
-        push_ordinal(&e->ready, all[i].ordinal ^ flip);
-        e->ranked++;
-    }
-    free(all);
-}
-
-static void on_columns(struct columns *c, const char *code, const char *error) {
-    struct exec *e = c->ctx;
-    if (!code) {
-        e->memory->segments = c->segments;
-        if (e->plan.order == ORDER_PACKED) {
-            const struct query *q = &e->query;
-            bool is_all = q->limit > NO_LIMIT - q->offset;
-            order_packed(e, is_all ? NO_LIMIT : q->limit + q->offset);
-        }
-    }
-    end(e, code, error);
-}
-
-uint64_t exec_count(const struct exec *e) {
-    uint64_t n = 0;
-    for (uint32_t i = 0; e->columns && i < e->columns->segments; i++) {
-        n += bits_count(&e->columns->rows[i]);
-    }
-    return n;
-}
-
-// -- opening: rows that are named
 
 static int compare_rows(const void *a, const void *b, void *query) {
     return query_compare(query, *(struct row *const *)a,
                          *(struct row *const *)b);
 }
 
-// keep_matching moves the rows that match to the front; the rest is freed.
-static uint32_t keep_matching(struct exec *e, struct row **rows,
-                              uint32_t count) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (rows[i] && query_matches(&e->query, rows[i])) {
-            rows[n++] = rows[i];
-        } else {
-            free(rows[i]);
-        }
+static void sort_held(struct exec *e) {
+    if (e->held_count > 1 && !e->is_sorted) {
+        qsort_r(e->held, e->held_count, sizeof e->held[0], compare_rows,
+                &e->query);
     }
-    memset(rows + n, 0, (count - n) * sizeof rows[0]);
-    return n;
+    e->is_sorted = true;
 }
+
+static void drop_held(struct exec *e, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        free(e->held[i]);
+    }
+    e->held_count -= count;
+    memmove(e->held, e->held + count, e->held_count * sizeof e->held[0]);
+}
+
+// prune drops rows that are beyond the limit whatever follows.
+static void prune(struct exec *e) {
+    uint64_t need = e->left == NO_LIMIT ? NO_LIMIT : e->left + e->to_skip;
+    if (need > UINT32_MAX / 4 || e->held_count <= 2 * need + window_most) {
+        return;
+    }
+    sort_held(e);
+    while (e->held_count > need) {
+        free(e->held[--e->held_count]);
+    }
+}
+
+// hold keeps a row that matches, and frees others.
+static void hold(struct exec *e, struct row *r) {
+    if (!query_matches(&e->query, r)) {
+        free(r);
+        return;
+    }
+    if (e->held_count == e->held_cap) {
+        e->held_cap = e->held_cap ? e->held_cap * 2 : 64;
+        e->held = xrealloc(e->held, e->held_cap * sizeof e->held[0]);
+    }
+    e->held[e->held_count++] = r;
+    e->is_sorted = false;
+    e->matched++;
+}
+
+// hand_out makes the first rows that are held the result; it says whether that
+// has any.
+static bool hand_out(struct exec *e) {
+    if (e->to_skip) {
+        uint32_t n =
+            e->to_skip < e->held_count ? (uint32_t)e->to_skip : e->held_count;
+        drop_held(e, n);
+        e->to_skip -= n;
+    }
+    uint32_t n = e->held_count < e->max ? e->held_count : e->max;
+    n = n < e->left ? n : (uint32_t)e->left;
+    if (n == 0) {
+        return false;
+    }
+    e->rows = xmalloc(n * sizeof e->rows[0]);
+    memcpy(e->rows, e->held, n * sizeof e->rows[0]);
+    memset(e->held, 0, n * sizeof e->held[0]);
+    drop_held(e, n);
+    e->row_count = n;
+    free(e->last);
+    e->last = row_copy(e->rows[n - 1]);
+    e->left -= e->left == NO_LIMIT ? 0 : n;
+    return true;
+}
+
+// -- rows by key
 
 static void on_named_rows(struct fetch *f, const char *code,
                           const char *error) {
     struct exec *e = f->ctx;
-    if (!code) {
-        e->rows = f->rows;
-        e->row_count = keep_matching(e, f->rows, f->count);
-        f->rows = NULL;
-        f->count = 0;
-        qsort_r(e->rows, e->row_count, sizeof e->rows[0], compare_rows,
-                &e->query);
+    for (uint32_t i = 0; i < f->count && !code; i++) {
+        if (f->rows[i]) {
+            hold(e, f->rows[i]);
+            f->rows[i] = NULL;
+        }
     }
+    e->fetched += f->count;
+    sort_held(e);
     end(e, code, error);
 }
 
@@ -253,10 +188,15 @@ static void fetch_named(struct exec *e, const struct value *ids, uint32_t n) {
         end(e, NULL, NULL);
         return;
     }
-    fetch_rows(e->conn, e->query.schema, ids, n, on_named_rows, e);
+    e->round_trips++;
+    fetch_rows(e->pool->shared, e->query.schema, ids, n, on_named_rows, e);
 }
 
-static void end_stale(struct exec *e);
+static void end_stale(struct exec *e) {
+    char text[200];
+    generation_text(&e->query, text, sizeof text);
+    end(e, "model.schema_changed", text);
+}
 
 static void on_holders(struct ids *ids, const char *code, const char *error) {
     struct exec *e = ids->ctx;
@@ -277,218 +217,128 @@ static void on_holders(struct ids *ids, const char *code, const char *error) {
     fetch_named(e, ids->values, n);
 }
 
-// -- the generation, where no columns are read that would show it
+// -- opening
 
-static void *generation_string(struct waiter *w, const redisReadTask *t,
-                               const char *s, size_t len) {
-    struct exec *e = w->ctx;
-    const char *ours = e->query.generation;
-    e->is_stale = t->type != REDIS_REPLY_ERROR &&
-                  (len != strlen(ours) || memcmp(s, ours, len) != 0);
-    return e;
+static void on_source(struct source *s, const char *code, const char *error) {
+    struct exec *e = s->ctx;
+    if (!code && s->columns) {
+        plan_correct(&e->query, e->sizes ? &e->sizes->plan : NULL, &e->plan,
+                     source_found(s));
+    }
+    end(e, code, error);
 }
 
-static void generation_done(struct waiter *w) {
-    struct exec *e = w->ctx;
-    e->checks--;
-    exec_release(e);
+static void open_planned(struct exec *e) {
+    const struct condition *c = NULL;
+    e->is_open = true;
+    if (is_named(e)) {
+        c = &e->query.conditions[e->plan.driver];
+    }
+    switch (e->plan.way) {
+    case PLAN_KEYS: fetch_named(e, c->values, c->count); break;
+    case PLAN_UNIQUE:
+        generation_ask(e->pool->shared, &e->query, &e->is_stale);
+        e->round_trips++;
+        ids_of_uniques(e->pool->shared, e->query.schema, c, on_holders, e);
+        break;
+    case PLAN_COLUMNS:
+    case PLAN_WALK:
+        source_init(&e->source, &e->query, &e->plan, e->pool,
+                    &e->memory->columns);
+        source_open(&e->source, on_source, e);
+        break;
+    case PLAN_NOTHING: end(e, NULL, NULL); break;
+    }
 }
 
-static void generation_failed(struct waiter *w, const char *code,
-                              const char *text) {
-    (void)code, (void)text; // what was asked for next fails too
-    generation_done(w);
+// replan makes the plan anew with the sizes; it cannot fail, as it did not
+// without them.
+static void replan(struct exec *e) {
+    char error[256];
+    plan_clear(&e->plan);
+    plan_make(&e->query, &e->sizes->plan, &e->plan, error, sizeof error);
 }
 
-static const struct sink generation_sink = {
-    generation_string, sink_ignore_array, sink_ignore_integer,
-    sink_ignore_nil,   generation_done,   generation_failed};
-
-// check_generation asks for the stored generation: its answer comes before that
-// of what is asked next.
-static void check_generation(struct exec *e) {
-    struct buf *out = conn_out(e->conn), key = {0};
-    key_meta(&key, e->query.schema);
-    resp_command(out, 3);
-    resp_arg_s(out, "HGET");
-    resp_arg(out, key.data, key.len);
-    resp_arg_s(out, "gen");
-    buf_clear(&key);
-    e->references++;
-    e->checks++;
-    conn_wait(e->conn, &generation_sink, e);
+static void on_sizes(struct sizes *s, const char *code, const char *error) {
+    struct exec *e = s->ctx;
+    e->sizes = s;
+    e->round_trips += s->round_trips;
+    if (code) {
+        end(e, code, error);
+        return;
+    }
+    replan(e);
+    open_planned(e);
 }
 
-static void end_stale(struct exec *e) {
-    char text[200];
-    snprintf(text, sizeof text,
-             "model %s is stored with another definition; call its sync()",
-             e->query.schema->name);
-    end(e, "model.schema_changed", text);
+static void on_sizes_only(struct sizes *s, const char *code,
+                          const char *error) {
+    struct exec *e = s->ctx;
+    e->sizes = s;
+    if (!code) {
+        replan(e);
+    }
+    end(e, code, error);
+}
+
+static void ask_sizes(struct exec *e,
+                      void (*then)(struct sizes *s, const char *code,
+                                   const char *error)) {
+    sizes_ask(e->pool->shared, &e->query, e->memory->columns.segments,
+              &e->memory->sizes, then, e);
+}
+
+void exec_plan(struct exec *e, exec_fn done, void *ctx) {
+    begin(e, done, ctx);
+    ask_sizes(e, on_sizes_only);
 }
 
 void exec_open(struct exec *e, exec_fn done, void *ctx) {
     begin(e, done, ctx);
-    const struct condition *c = NULL;
-    switch (e->plan.way) {
-    case PLAN_KEYS:
-        c = &e->query.conditions[e->plan.driver];
-        fetch_named(e, c->values, c->count);
-        break;
-    case PLAN_UNIQUE:
-        check_generation(e);
-        ids_of_uniques(e->conn, e->query.schema,
-                       &e->query.conditions[e->plan.driver], on_holders, e);
-        break;
-    case PLAN_COLUMNS:
-        e->columns = columns_read(e->conn, &e->query, &e->plan, e->memory,
-                                  on_columns, e);
-        break;
-    default: end(e, NULL, NULL); // nothing has to be read first
+    bool is_found = e->plan.way == PLAN_NOTHING || is_named(e);
+    if (!is_found && !e->sizes &&
+        plan_needs_sizes(&e->query, e->memory->columns.segments)) {
+        ask_sizes(e, on_sizes);
+    } else {
+        open_planned(e);
     }
 }
 
-// -- ordinals, in order
-
-// emit puts an ordinal of the walk out if its bit is set, and clears the bit,
-// so that what is left in the end are the rows without a value.
-static void emit(struct exec *e, uint32_t n) {
-    if (e->columns) {
-        if (n / SCHEMA_SEGMENT >= e->columns->segments) {
-            return;
-        }
-        struct bits *b = &e->columns->rows[n / SCHEMA_SEGMENT];
-        if (!bits_test(b, n % SCHEMA_SEGMENT)) {
-            return;
-        }
-        bits_clear(b, n % SCHEMA_SEGMENT);
-    }
-    push_ordinal(&e->ready, n);
+bool exec_count(const struct exec *e, uint64_t *count) {
+    *count = e->source.count;
+    return e->plan.way == PLAN_NOTHING || (!is_named(e) && e->plan.is_exact);
 }
+
+// -- windows of rows
 
 static void gather(struct exec *e);
 
-static void on_walked(struct walk *w, const char *code, const char *error) {
-    struct exec *e = w->ctx;
-    if (code) {
-        end(e, code, error);
-        return;
-    }
-    if (e->is_stale) {
-        end_stale(e);
-        return;
-    }
-    const uint32_t *list = (const uint32_t *)(const void *)w->found.data;
-    for (size_t i = 0; i < w->found.len / sizeof list[0]; i++) {
-        emit(e, list[i]);
-    }
-    gather(e);
-}
-
-static void ask_walk(struct exec *e) {
-    // without columns each entry is a row
-    uint64_t n = e->want + e->to_skip + 16;
-    n = e->columns || n > walk_chunk ? walk_chunk : n;
-    check_generation(e); // an index that was built anew since is gone
-    walk_more(e->walk, (uint32_t)n, on_walked, e);
-}
-
-// scan_bits readies up to n of the rows that are set, from e->scan on.
-static void scan_bits(struct exec *e, uint64_t n) {
-    const struct columns *c = e->columns;
-    while (n > 0 && c && e->scan / SCHEMA_SEGMENT < c->segments) {
-        uint32_t segment = e->scan / SCHEMA_SEGMENT;
-        uint32_t at = bits_next(&c->rows[segment], e->scan % SCHEMA_SEGMENT);
-        if (at == SCHEMA_SEGMENT) {
-            e->scan = (segment + 1) * SCHEMA_SEGMENT;
-            continue;
-        }
-        e->scan = segment * SCHEMA_SEGMENT + at;
-        push_ordinal(&e->ready, e->scan++);
-        n--;
-    }
-}
-
-static void read_window(struct exec *e);
-
-static void skip_offset(struct exec *e) {
-    uint32_t n = ready_count(e);
-    uint32_t skipped = n < e->to_skip ? n : (uint32_t)e->to_skip;
-    e->ready_at += skipped;
-    e->to_skip -= skipped;
-    // what was handed out makes room, so that a long walk needs little
-    size_t used = e->ready_at * sizeof(uint32_t);
-    if (used * 2 >= e->ready.len) {
-        e->ready.len -= used;
-        if (e->ready.len) {
-            memmove(e->ready.data, e->ready.data + used, e->ready.len);
-        }
-        e->ready_at = 0;
-    }
-}
-
-// gather readies the ordinals of the next window, then goes on to their ids.
-static void gather(struct exec *e) {
-    for (;;) {
-        skip_offset(e);
-        uint32_t have = ready_count(e);
-        if (have >= e->want) {
-            break;
-        }
-        if (e->plan.order == ORDER_PACKED) {
-            uint64_t before = e->ranked;
-            if (e->query.limit != NO_LIMIT) { // some were gone by now
-                order_packed(e, before + e->want + e->to_skip + more_ranked);
-            }
-            if (e->ranked == before) {
-                break;
-            }
-            continue;
-        }
-        if (e->plan.order == ORDER_WALK && !e->walk->is_over) {
-            ask_walk(e);
-            return;
-        }
-        if (e->plan.bounds >= 0) {
-            break; // what the walk did not meet is not within them
-        }
-        uint32_t before = e->scan;
-        scan_bits(e, e->want - have + e->to_skip);
-        if (e->scan == before || ready_count(e) == have) {
-            break;
-        }
-    }
-    read_window(e);
-}
-
-// -- rows
-
-// on_window: rows that went away or changed since their bits were read are
-// left out; if all were, the next window is tried.
+// on_window: rows that went away or changed since they were found are left
+// out.
 static void on_window(struct fetch *f, const char *code, const char *error) {
     struct exec *e = f->ctx;
-    e->fetch = NULL;
     if (code) {
         end(e, code, error);
         return;
     }
+    uint32_t before = e->held_count;
     for (uint32_t i = 0; i < f->count; i++) {
-        if (f->rows[i] && f->rows[i]->ordinal != e->ordinals[i]) {
-            free(f->rows[i]); // the id's row is another one by now
+        struct row *r = f->rows[i];
+        bool is_other = r && r->ordinal != e->ordinals[i];
+        if (r && !is_other) { // else the id's row is another one by now
+            hold(e, r);
             f->rows[i] = NULL;
         }
+        e->lost += !r || is_other;
     }
-    uint32_t n = keep_matching(e, f->rows, f->count);
-    if (n == 0) {
-        gather(e);
-        return;
+    e->fetched += f->count;
+    if (e->held_count - before < f->count / 2 && e->window < window_most) {
+        e->window *= 2;
     }
-    e->rows = f->rows;
-    e->row_count = n;
-    f->rows = NULL;
-    f->count = 0;
-    e->left -= e->left == NO_LIMIT ? 0 : n;
-    end(e, NULL, NULL);
+    if (is_sorting(e)) {
+        prune(e);
+    }
+    gather(e);
 }
 
 static void on_ids(struct ids *ids, const char *code, const char *error) {
@@ -504,65 +354,103 @@ static void on_ids(struct ids *ids, const char *code, const char *error) {
             e->ordinals[n++] = ids->ordinals[i];
         }
     }
+    e->lost += ids->count - n;
     if (n == 0) {
         gather(e);
         return;
     }
-    e->fetch =
-        fetch_rows(e->conn, e->query.schema, ids->values, n, on_window, e);
+    e->round_trips++;
+    fetch_rows(e->pool->shared, e->query.schema, ids->values, n, on_window, e);
 }
 
-// read_window goes on to the ids and rows of the ordinals that are ready.
-static void read_window(struct exec *e) {
-    uint32_t n = ready_count(e);
-    n = n < e->want ? n : e->want;
+// take_window takes candidates that are ready, of one group only if rows are
+// sorted group by group.
+static uint32_t take_window(struct exec *e) {
+    uint32_t n = 0;
+    bool is_grouped =
+        e->query.order_count > 1 && e->plan.order != ORDER_FETCHED;
+    free(e->ordinals);
+    e->ordinals = xmalloc(e->window * sizeof e->ordinals[0]);
+    const struct candidate *c = source_peek(&e->source);
+    uint32_t group = c ? c->group : 0;
+    if (is_grouped && e->held_count && group != e->group) {
+        return 0; // what is held is whole
+    }
+    e->group = group;
+    while (n < e->window && (c = source_peek(&e->source)) &&
+           (!is_grouped || c->group == group)) {
+        e->ordinals[n++] = c->ordinal;
+        source_drop(&e->source, 1);
+    }
+    return n;
+}
+
+// on_candidates goes on to the ids and rows of what is ready.
+static void on_candidates(struct source *s, const char *code,
+                          const char *error) {
+    struct exec *e = s->ctx;
+    if (code) {
+        end(e, code, error);
+        return;
+    }
+    if (is_counting_candidates(e)) {
+        uint64_t n = source_ready(s);
+        n = n < e->to_skip ? n : e->to_skip;
+        source_drop(s, n);
+        e->to_skip -= n;
+        if (e->to_skip && !s->is_over) {
+            gather(e);
+            return;
+        }
+    }
+    uint32_t n = take_window(e);
     if (n == 0) {
+        if (is_sorting(e)) {
+            sort_held(e);
+        }
+        bool is_more = !hand_out(e) && source_ready(s) && e->left;
+        if (is_more) { // a group was skipped
+            gather(e);
+            return;
+        }
         end(e, NULL, NULL);
         return;
     }
-    free(e->ordinals);
-    e->ordinals = xmalloc(n * sizeof e->ordinals[0]);
-    memcpy(e->ordinals, e->ready.data + e->ready_at * sizeof(uint32_t),
-           n * sizeof e->ordinals[0]);
-    e->ready_at += n;
-    ids_of_ordinals(e->conn, e->query.schema, e->ordinals, n, on_ids, e);
+    e->round_trips++;
+    ids_of_ordinals(e->pool->shared, e->query.schema, e->ordinals, n, on_ids,
+                    e);
 }
 
-// next_named hands out a window of the rows that exec_open fetched.
-static void next_named(struct exec *e, uint32_t max) {
-    uint64_t skip = e->row_at == 0 ? e->query.offset : 0;
-    skip = skip < e->row_count ? skip : e->row_count;
-    for (uint32_t i = 0; i < e->row_count; i++) {
-        if (i < skip) {
-            free(e->rows[i]);
+// gather looks for more rows, unless there are some to hand out.
+static void gather(struct exec *e) {
+    if (!is_sorting(e) && e->held_count) {
+        if (hand_out(e)) {
+            end(e, NULL, NULL);
+            return;
         }
     }
-    uint32_t n = e->row_count - (uint32_t)skip;
-    if (n) {
-        memmove(e->rows, e->rows + skip, n * sizeof e->rows[0]);
-    }
-    while (n > e->left) {
-        free(e->rows[--n]);
-    }
-    (void)max; // named rows are few: they come at once
-    e->row_count = n;
-    e->row_at = 1;
-    e->left = 0;
+    uint64_t skip = is_counting_candidates(e) ? e->to_skip : 0;
+    skip = skip < 65536 ? skip : 65536;
+    // one more shows whether a group is over
+    source_more(&e->source, e->window + skip + 1, on_candidates, e);
 }
 
 void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx) {
     begin(e, done, ctx);
-    bool is_named = e->plan.way == PLAN_KEYS || e->plan.way == PLAN_UNIQUE;
-    if (is_named && e->row_at == 0) {
-        next_named(e, max);
+    free_list(e->rows, e->row_count);
+    e->rows = NULL;
+    e->row_count = 0;
+    e->max = max;
+    bool is_over = e->plan.way == PLAN_NOTHING || e->left == 0;
+    bool is_ready = is_named(e) || (e->is_sorted && e->held_count);
+    if (is_over || (is_ready && (hand_out(e) || is_named(e)))) {
         end(e, NULL, NULL);
         return;
     }
-    free_rows(e);
-    e->want = max < e->left ? max : (uint32_t)e->left;
-    if (is_named || e->plan.way == PLAN_NOTHING || e->want == 0) {
-        end(e, NULL, NULL);
-        return;
+    uint64_t want = e->left < max ? e->left : max;
+    if (e->window < want || !is_sorting(e)) {
+        uint64_t most = want > window_least ? want : window_least;
+        e->window = (uint32_t)(is_counting_candidates(e) ? want : most);
     }
     gather(e);
 }

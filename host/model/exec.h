@@ -1,7 +1,8 @@
-// exec: runs a planned query: columns, order, ids, rows. It hands rows out in
-// windows, so that any number of them takes constant memory.
+// exec: runs a query: sizes, plan, candidates, ids, rows. It hands rows out in
+// windows, so that any number of them takes constant memory, unless they have
+// to be sorted.
 //
-//   exec_open(e, on_open, me);           // reads what the plan needs first
+//   exec_open(e, on_open, me);           // plans, and reads what that needs
 //   exec_next(e, 256, on_rows, me);      // again and again, until no row comes
 //
 // One operation at a time; each ends with one call of its function, in the
@@ -9,48 +10,55 @@
 #ifndef NEAP_MODEL_EXEC_H
 #define NEAP_MODEL_EXEC_H
 
-#include "core/runtime.h"
-#include "model/columns.h"
 #include "model/fetch.h"
 #include "model/ids.h"
 #include "model/plan.h"
-#include "model/walk.h"
+#include "model/sizes.h"
+#include "model/source.h"
 
 struct exec;
 typedef void (*exec_fn)(struct exec *e, const char *code, const char *error);
 
+// What a model remembers from one query to the next.
+struct exec_memory {
+    struct columns_memory columns;
+    struct sizes_memory sizes;
+};
+
 struct exec {
     struct query query; // owned: conditions and their values
     struct plan plan;
-    struct conn *conn;
-    struct columns_memory *memory; // the model's
+    struct pool *pool;
+    struct exec_memory *memory;
+    struct sizes *sizes; // NULL if there was only one way
+    struct source source;
     int references;
-    int checks;    // of the generation, under way
+    bool is_open;
     bool is_stale; // the stored definition is another one
     exec_fn done;
     void *ctx;
-    struct columns *columns;
-    // ordinals that come next, and where their source stands
-    struct buf ready; // of uint32_t
-    size_t ready_at;
-    uint64_t ranked;   // ORDER_PACKED: how many were readied
-    uint32_t scan;     // ORDER_NONE: the next ordinal to look at
-    struct walk *walk; // ORDER_WALK
     uint64_t to_skip, left;
     // the window in hand
-    uint32_t want;
+    uint32_t max, window;
     uint32_t *ordinals;
-    struct fetch *fetch;
-    // the result: rows that match, in order; the callback may take them
+    // rows that match: in order, but for those that are still to be sorted
+    struct row **held;
+    uint32_t held_count, held_cap;
+    bool is_sorted;
+    uint32_t group; // of those that are held
+    // the result: rows in order; the callback may take them
     struct row **rows;
-    uint32_t row_count, row_at;
+    uint32_t row_count;
+    struct row *last;                // a copy of the last one of them
+    uint64_t fetched, matched, lost; // rows, so far
+    uint64_t round_trips;
 };
 
-// exec_new takes over the query (its conditions and values); NULL with the
-// reason in error if it cannot be planned; is_building says
-// that an index is under construction.
-struct exec *exec_new(struct conn *conn, const struct query *q,
-                      struct columns_memory *memory, bool *is_building,
+// exec_new takes over the query (and what it holds); NULL with the reason in
+// error if it cannot be planned; is_building says that an index is under
+// construction.
+struct exec *exec_new(struct pool *pool, const struct query *q,
+                      struct exec_memory *memory, bool *is_building,
                       char *error, size_t size);
 void exec_release(struct exec *e);
 
@@ -61,17 +69,16 @@ void exec_forget(struct exec *e, exec_fn done, void *ctx);
 // exec_is_busy says whether an operation is under way.
 bool exec_is_busy(const struct exec *e);
 
-// exec_open reads what the plan needs before rows can be handed out.
+// exec_open asks for sizes if they matter, plans, and reads what has to be
+// known before rows can be handed out. exec_plan only plans.
 void exec_open(struct exec *e, exec_fn done, void *ctx);
+void exec_plan(struct exec *e, exec_fn done, void *ctx);
 
 // exec_next leaves up to `max` rows in rows[0..row_count).
 void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx);
 
-// exec_count returns how many rows match, after exec_open of a query whose
-// plan is PLAN_COLUMNS.
-uint64_t exec_count(const struct exec *e);
-
-// query_clear frees a query's conditions.
-void query_clear(struct query *q);
+// exec_count returns whether it is known how many rows match, without looking
+// at them: after exec_open of a query that is counted.
+bool exec_count(const struct exec *e, uint64_t *count);
 
 #endif

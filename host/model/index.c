@@ -21,6 +21,12 @@ double index_order_number(const struct field *f, struct value v) {
     return value_parse_date(v.p, v.len, &days) == 0 ? days : 0;
 }
 
+void index_put_ordinal(unsigned char out[4], uint32_t ordinal) {
+    for (int i = 0; i < 4; i++) {
+        out[i] = (unsigned char)(ordinal >> (24 - 8 * i));
+    }
+}
+
 uint32_t index_member_ordinal(const char *member, size_t len) {
     const unsigned char *u = (const unsigned char *)member + len - 4;
     return len < 4 ? ROW_NO_ORDINAL
@@ -34,6 +40,23 @@ uint64_t index_packed(const struct field *f, struct value v) {
     }
     // as integers: the difference may be past what a double holds exactly
     return (uint64_t)((int64_t)index_order_number(f, v) - f->base) + 1;
+}
+
+uint32_t index_choice(const struct field *f, struct value v) {
+    if (f->type == FIELD_BOOLEAN) {
+        return v.p ? 1 + (v.len == 1 && v.p[0] == '1') : 0;
+    }
+    for (uint32_t i = 0; v.p && i < f->choice_count; i++) {
+        if (strlen(f->choices[i]) == v.len &&
+            memcmp(f->choices[i], v.p, v.len) == 0) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+uint64_t index_rank(const struct field *f, struct value v) {
+    return f->index == INDEX_PACKED ? index_packed(f, v) : index_choice(f, v);
 }
 
 struct diff {

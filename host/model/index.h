@@ -59,6 +59,16 @@ uint32_t index_uniques(const struct schema *s, const struct row *old,
 double index_number(struct value v);
 double index_order_number(const struct field *f, struct value v);
 
+// index_choice returns the place of an enum's or boolean's value, counted from
+// 1; 0 for none. index_rank is by what rows are ordered in memory: that, or
+// the packed number.
+uint32_t index_choice(const struct field *f, struct value v);
+uint64_t index_rank(const struct field *f, struct value v);
+
+// index_put_ordinal writes an ordinal as it stands in ordered indexes: big-
+// endian, so that ties are in the order of ordinals.
+void index_put_ordinal(unsigned char out[4], uint32_t ordinal);
+
 // index_member_ordinal returns the ordinal at the end of a member of an ordered
 // index, ROW_NO_ORDINAL if it has none.
 uint32_t index_member_ordinal(const char *member, size_t len);

@@ -1,482 +1,519 @@
 // plan: from a query to the way in which it is answered.
 #include "model/plan.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/index.h"
-#include "model/value.h"
+#include "model/steps.h"
 
-static void add_step(struct plan *p, enum plan_read read, int condition,
-                     uint32_t value) {
-    p->steps = xrealloc(p->steps, (p->step_count + 1) * sizeof p->steps[0]);
-    p->steps[p->step_count++] = (struct plan_step){read, condition, value};
-}
+// What things cost, in nanoseconds of everybody's time together. spec/bench/
+// query_cost.lua measures them; only their ratios matter.
+static const double cost_command = 600; // to ask for one key
+static const double cost_byte = 0.2;    // of a column, read and combined
+static const double cost_entry = 150;   // of an ordered index, as a set
+static const double cost_walked = 300;  // of an ordered index, in order
+static const double cost_row = 3000;    // its id, the row, its decoding
+static const double cost_ranked = 20;   // to sort a row by a packed column
+static const double cost_sorted = 500;  // to sort a row that was fetched
 
-static int refuse(const struct query *q, uint32_t field, char *error,
-                  size_t size) {
-    const struct field *f = &q->schema->fields[field];
-    snprintf(error, size, "model %s: field %s has no index; add index = true%s",
-             q->schema->name, f->name,
-             schema_is_numeric(f) ? " (or sort = true)" : "");
-    return -1;
-}
+static const double fetch_most = 4096; // rows that are sorted in memory
 
-static int add_condition(const struct query *q, struct plan *p, int i,
-                         char *error, size_t size) {
-    const struct condition *c = &q->conditions[i];
-    const struct field *f = &q->schema->fields[c->field];
-    bool has_values = f->index == INDEX_BITMAP || f->index == INDEX_SET;
-    if (c->op == COND_NULL && has_values) {
-        add_step(p, READ_NULL, i, 0);
-        return 0;
-    }
-    if (c->op == COND_NULL && f->index == INDEX_PACKED) {
-        add_step(p, READ_PACKED, i, 0);
-        return 0;
-    }
-    if (c->op == COND_RANGE && f->has_lex) {
-        add_step(p, READ_LEX, i, 0);
-        return 0;
-    }
-    if (c->op == COND_RANGE && (has_values || f->type == FIELD_STRING)) {
-        snprintf(error, size,
-                 "model %s: field %s (%s) has no ranges; they are for strings "
-                 "with sort = true, integers, numbers, dates and times",
-                 q->schema->name, f->name, schema_type_name(f->type));
-        return -1;
-    }
-    if (f->index == INDEX_ZSET && c->op == COND_NULL) {
-        snprintf(error, size,
-                 "model %s: field %s: its ordered index does not hold the rows "
-                 "without a value",
-                 q->schema->name, f->name);
-        return -1;
-    }
-    if (f->index == INDEX_NONE) {
-        return refuse(q, c->field, error, size);
-    }
-    if (f->index == INDEX_PACKED) {
-        add_step(p, READ_PACKED, i, 0);
-        return 0;
-    }
-    uint32_t n = c->op == COND_RANGE ? 1 : c->count;
-    for (uint32_t v = 0; v < n; v++) {
-        if (f->index == INDEX_ZSET) {
-            add_step(p, READ_ZSET, i, v);
-        } else {
-            add_step(p, READ_BITMAP, i, v);
-        }
-        if (f->index == INDEX_SET) {
-            add_step(p, READ_SET, i, v);
-        }
-    }
-    return 0;
+// -- what an index can tell
+
+// is_in_memory: by a packed column, or one that is made of bitmaps.
+static bool is_in_memory(const struct field *f) {
+    return f->index == INDEX_PACKED || steps_order_by_choice(f);
 }
 
 static bool can_be_ordered(const struct field *f) {
-    return f->has_zset || f->has_lex || f->index == INDEX_PACKED;
+    return steps_are_ranged(f) || is_in_memory(f);
 }
+
+// -- refusals
+
+static int refuse_condition(const struct query *q, const struct condition *c,
+                            char *error, size_t size) {
+    const char *model = q->schema->name;
+    const struct field *f = &q->schema->fields[c->field];
+    if (c->op == COND_RANGE && f->type == FIELD_STRING) {
+        snprintf(error, size,
+                 "model %s: field %s has no index for ranges and prefixes; add "
+                 "sort = true, or query with { scan = true }",
+                 model, f->name);
+    } else if ((int)c->field == q->schema->primary || f->is_unique) {
+        snprintf(error, size,
+                 "model %s: field %s finds rows by single values that all of "
+                 "them must have; for others add index = true, or query with { "
+                 "scan = true }",
+                 model, f->name);
+    } else {
+        snprintf(error, size,
+                 "model %s: field %s has no index; add index = true%s, or "
+                 "query with { scan = true }",
+                 model, f->name,
+                 schema_is_numeric(f) || f->type == FIELD_STRING
+                     ? " (or sort = true)"
+                     : "");
+    }
+    return -1;
+}
+
+static int refuse_building(const struct query *q, uint32_t field,
+                           struct plan *p, char *error, size_t size) {
+    snprintf(error, size,
+             "model %s: the index of field %s is under construction (sync() "
+             "builds it)",
+             q->schema->name, q->schema->fields[field].name);
+    p->is_building = true;
+    return -1;
+}
+
+// -- estimates
+
+struct planner {
+    const struct query *q;
+    const struct plan_sizes *sizes;
+    double rows;
+    // the clauses that must all hold, those that are best read first in front
+    uint32_t *tops;
+    uint32_t count;
+    double fetched_share; // of the candidates, where a limit stops early
+};
+
+// share_of estimates the share of the rows that fulfil a condition.
+static double share_of(const struct planner *s, uint32_t i) {
+    const struct condition *c = &s->q->conditions[i];
+    const struct field *f = &s->q->schema->fields[c->field];
+    double share = c->op == COND_NULL ? 0.1 : c->op == COND_RANGE ? 0.25 : 0.02;
+    if (f->choice_count && c->op == COND_IN) {
+        share = 1.0 / f->choice_count;
+    }
+    share *= c->op == COND_IN ? c->count : 1;
+    if (s->sizes && s->sizes->matches[i] != PLAN_UNKNOWN) {
+        share = (double)s->sizes->matches[i] / s->rows;
+    }
+    share = c->is_negated ? 1 - share : share;
+    return share < 0.5 / s->rows ? 0.5 / s->rows : share > 1 ? 1 : share;
+}
+
+static double share_of_clause(const struct planner *s, uint32_t i) {
+    const struct clause *c = &s->q->clauses[i];
+    if (c->kind == CLAUSE_CONDITION) {
+        return share_of(s, c->condition);
+    }
+    double share = 1; // of those that hold, or fail, so far
+    for (uint32_t k = i + 1; k < c->end; k = s->q->clauses[k].end) {
+        double one = share_of_clause(s, k);
+        share *= c->kind == CLAUSE_ANY ? 1 - one : one;
+    }
+    return c->kind == CLAUSE_ANY ? 1 - share : share;
+}
+
+// read_cost of one condition's columns. A part of it can be saved where the
+// segments are read one by one; *whole is the rest.
+static double read_cost(const struct planner *s, uint32_t i, double *whole) {
+    const struct condition *c = &s->q->conditions[i];
+    const struct field *f = &s->q->schema->fields[c->field];
+    double segments = s->sizes ? s->sizes->segments : 1;
+    double bitmap = segments * cost_command + s->rows / 8 * cost_byte;
+    if (f->index == INDEX_PACKED) {
+        return segments * cost_command + s->rows * f->width * cost_byte;
+    }
+    if (steps_have_values(f) && c->op != COND_RANGE) {
+        double n = c->op == COND_NULL ? 1 : c->count;
+        n *= f->index == INDEX_SET ? 1.5 : 1;
+        return (n + (c->is_negated && c->op == COND_IN)) * bitmap;
+    }
+    double share = share_of(s, i);
+    if (c->op == COND_NULL || c->is_negated) {
+        share = 1; // the whole index is read
+    }
+    *whole += s->rows * share * cost_entry + cost_command;
+    return segments * cost_command;
+}
+
+static double read_cost_clause(const struct planner *s, uint32_t i,
+                               double *whole) {
+    double cost = 0;
+    const struct query *q = s->q;
+    for (uint32_t k = i; k < q->clauses[i].end; k++) {
+        if (q->clauses[k].kind == CLAUSE_CONDITION &&
+            steps_can_read_condition(q,
+                                     &q->conditions[q->clauses[k].condition])) {
+            cost += read_cost(s, q->clauses[k].condition, whole);
+        }
+    }
+    return cost;
+}
+
+// -- which columns to read
+
+static void add_tops(struct planner *s, uint32_t i) {
+    const struct query *q = s->q;
+    for (uint32_t k = i + 1; k < q->clauses[i].end; k = q->clauses[k].end) {
+        bool is_single = q->clauses[k].end == k + 2;
+        if (q->clauses[k].kind == CLAUSE_ALL ||
+            (q->clauses[k].kind == CLAUSE_ANY && is_single)) {
+            add_tops(s, k);
+        } else {
+            s->tops[s->count++] = k;
+        }
+    }
+}
+
+// rank_of: the least cost for what a clause leaves out comes first; what cannot
+// be read last.
+static double rank_of(const struct planner *s, uint32_t clause) {
+    if (!steps_can_read(s->q, clause)) {
+        return INFINITY;
+    }
+    double whole = 0, cost = read_cost_clause(s, clause, &whole);
+    double share = share_of_clause(s, clause);
+    return (cost + whole) / -log(share < 0.999 ? share : 0.999);
+}
+
+static void sort_tops(struct planner *s) {
+    for (uint32_t i = 1; i < s->count; i++) {
+        for (uint32_t j = i;
+             j > 0 && rank_of(s, s->tops[j]) < rank_of(s, s->tops[j - 1]);
+             j--) {
+            uint32_t t = s->tops[j];
+            s->tops[j] = s->tops[j - 1];
+            s->tops[j - 1] = t;
+        }
+    }
+}
+
+// An option is one way to answer the query.
+struct option {
+    enum plan_way way;
+    enum plan_order order;
+    uint32_t read; // so many of the clauses are read
+    bool is_exact, is_tested;
+    struct path path;
+    double candidates, matching;
+    double ns;
+};
+
+// wanted returns how many of n rows are asked for.
+static double wanted(const struct query *q, double n) {
+    double most =
+        q->limit == NO_LIMIT ? INFINITY : (double)q->limit + (double)q->offset;
+    return most < n ? most : n;
+}
+
+// set_cost of what an option reads and fetches, with the cost of all of its
+// columns, of the whole indexes that it reads, and the entries of its path.
+static void set_cost(const struct planner *s, struct option *o, double columns,
+                     double whole, double path) {
+    const struct query *q = s->q;
+    double segments = s->sizes ? s->sizes->segments : 1;
+    double share = o->matching > 0 ? wanted(q, o->matching) / o->matching : 0;
+    if (q->is_counted || o->order == ORDER_FETCHED) {
+        share = 1;
+    }
+    bool is_only_counted = q->is_counted && o->is_exact;
+    o->ns = whole + (is_only_counted ? 0 : o->candidates * share * cost_row);
+    if (o->order == ORDER_WALK || o->way == PLAN_WALK) {
+        o->ns += cost_command + path * share * cost_walked;
+    } else if (o->order == ORDER_PACKED) {
+        o->ns += o->candidates * cost_ranked;
+    } else if (o->order == ORDER_FETCHED) {
+        o->ns += o->candidates * cost_sorted;
+    }
+    if (o->way == PLAN_COLUMNS) { // without an order some segments may do
+        bool is_part = o->order == ORDER_NONE && share * segments > 1;
+        o->ns += columns * (o->order != ORDER_NONE ? 1
+                            : is_part              ? share
+                                                   : 1 / segments);
+    }
+}
+
+// order_bytes returns how many bytes a row the columns to order by have.
+static double order_bytes(const struct field *f) {
+    double bitmaps = f->type == FIELD_BOOLEAN ? 2 : f->choice_count;
+    return f->index == INDEX_PACKED ? f->width : bitmaps / 8;
+}
+
+// weigh_columns keeps the best option that reads columns of a number of the
+// clauses, in the order given.
+static void weigh_columns(const struct planner *s, enum plan_order order,
+                          struct option *best) {
+    const struct query *q = s->q;
+    struct option o = {.way = PLAN_COLUMNS, .order = order};
+    const struct path *path = NULL;
+    if (order == ORDER_WALK) {
+        path_find(q, &o.path);
+        // those without a value, which come last, are not in it
+        path = path_has_all(q, o.path.field) ? &o.path : NULL;
+    }
+    double segments = s->sizes ? s->sizes->segments : 1;
+    double columns = segments * cost_command + s->rows / 8 * cost_byte;
+    double whole = 0, entries = s->rows;
+    if (order == ORDER_PACKED) {
+        const struct field *f = &q->schema->fields[q->orders[0].field];
+        columns +=
+            segments * cost_command + s->rows * order_bytes(f) * cost_byte;
+    }
+    o.matching = o.candidates = s->rows;
+    o.is_exact = true;
+    for (uint32_t i = 0; i < s->count; i++) {
+        o.matching *= share_of_clause(s, s->tops[i]);
+    }
+    if (order == ORDER_WALK && s->sizes && s->sizes->path != PLAN_UNKNOWN) {
+        entries = (double)s->sizes->path;
+    }
+    for (uint32_t i = 0; i <= s->count; i++) {
+        struct option one = o;
+        one.read = i;
+        for (uint32_t k = i; k < s->count; k++) {
+            one.is_exact = one.is_exact && path_covers(q, path, s->tops[k]);
+        }
+        one.is_tested = !one.is_exact;
+        set_cost(s, &one, columns, whole, entries);
+        bool fits = order != ORDER_FETCHED || one.candidates <= fetch_most;
+        if (fits && (best->ns < 0 || one.ns < best->ns)) {
+            *best = one;
+        }
+        if (i == s->count || !steps_can_read(q, s->tops[i])) {
+            return;
+        }
+        double share = share_of_clause(s, s->tops[i]);
+        o.candidates *= share;
+        if (!path_covers(q, path, s->tops[i])) {
+            columns += read_cost_clause(s, s->tops[i], &whole);
+            o.is_exact = o.is_exact && steps_are_exact(q, s->tops[i]);
+        }
+    }
+}
+
+// weigh_walk looks at walking along an ordered index and testing the rows.
+// Without an order, or with one that is not the path's, they have to be sorted.
+static void weigh_walk(const struct planner *s, struct option *best) {
+    const struct query *q = s->q;
+    struct option o = {.way = PLAN_WALK};
+    if (!path_find(q, &o.path)) {
+        return;
+    }
+    bool has_last = path_has_all(q, o.path.field);
+    double entries = s->rows;
+    if (s->sizes && s->sizes->path != PLAN_UNKNOWN) {
+        entries = (double)s->sizes->path;
+    }
+    o.order = q->order_count ? ORDER_WALK : ORDER_FETCHED;
+    o.candidates = o.matching = entries;
+    o.is_exact = !q->schema->has_ttl && has_last;
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (!path_covers(q, &o.path, s->tops[i])) {
+            o.matching *= share_of_clause(s, s->tops[i]);
+            o.is_tested = true;
+        }
+    }
+    o.is_exact = o.is_exact && !o.is_tested;
+    set_cost(s, &o, 0, 0, entries);
+    bool needs_tail = !has_last && (o.order == ORDER_FETCHED ||
+                                    wanted(q, INFINITY) > o.matching / 2);
+    bool is_much = o.order == ORDER_FETCHED && entries > fetch_most &&
+                   !(q->is_counted && o.is_exact);
+    if (needs_tail || is_much) {
+        return;
+    }
+    if (best->ns < 0 || o.ns < best->ns) {
+        *best = o;
+    }
+}
+
+// -- choosing
 
 // find_driver looks for a condition that names few rows outright.
 static int find_driver(const struct query *q, bool want_primary) {
     for (uint32_t i = 0; i < q->count; i++) {
         const struct condition *c = &q->conditions[i];
+        const struct field *f = &q->schema->fields[c->field];
         bool is_primary = (int)c->field == q->schema->primary;
-        if (c->op == COND_IN &&
-            (want_primary ? is_primary
-                          : q->schema->fields[c->field].is_unique)) {
+        if (c->op == COND_IN && c->is_top && !c->is_negated && !f->element &&
+            (want_primary ? is_primary : f->is_unique)) {
             return (int)i;
         }
     }
     return -1;
 }
 
-int plan_find_equal(const struct query *q, uint32_t field) {
-    for (uint32_t i = 0; i < q->count; i++) {
-        const struct condition *c = &q->conditions[i];
-        if (c->field == field && c->op == COND_IN && c->count == 1) {
-            return (int)i;
+// is_empty: no row can match.
+static bool is_empty(const struct query *q, uint32_t i) {
+    const struct clause *c = &q->clauses[i];
+    if (c->kind == CLAUSE_CONDITION) {
+        const struct condition *cond = &q->conditions[c->condition];
+        const struct field *f = &q->schema->fields[cond->field];
+        return (cond->op == COND_IN && cond->count == 0 && !cond->is_negated) ||
+               (cond->op == COND_RANGE && !cond->is_negated &&
+                schema_is_numeric(f) && cond->low > cond->high);
+    }
+    bool is_any = c->kind == CLAUSE_ANY;
+    for (uint32_t k = i + 1; k < c->end; k = q->clauses[k].end) {
+        if (is_empty(q, k) != is_any) {
+            return !is_any;
         }
     }
-    return -1;
+    return is_any;
 }
 
-// find_compound returns the compound index, in use or under construction, that
-// orders the rows of the query, or -1.
-static int find_compound(const struct query *q, bool is_building) {
-    for (uint32_t i = 0; i < q->schema->compound_count; i++) {
-        const struct compound *c = &q->schema->compounds[i];
-        uint32_t last = c->count - 1, equal = 0;
-        while (equal < last && plan_find_equal(q, c->fields[equal]) >= 0) {
-            equal++;
+static int check_order(const struct query *q, struct plan *p, char *error,
+                       size_t size) {
+    for (uint32_t i = 0; i < q->order_count; i++) {
+        uint32_t field = q->orders[i].field;
+        const struct field *f = &q->schema->fields[field];
+        bool has_compound =
+            i == 0 && path_find_compound(q, (int)field, false) >= 0;
+        bool is_only_way = !can_be_ordered(f) && !has_compound;
+        if (f->is_building ||
+            (is_only_way && path_find_compound(q, (int)field, true) >= 0)) {
+            return refuse_building(q, field, p, error, size);
         }
-        if (equal == last && c->fields[last] == (uint32_t)q->order &&
-            c->is_building == is_building) {
-            return (int)i;
-        }
-    }
-    return -1;
-}
-
-// find_bounds returns the range that the order's field has to be in, or -1.
-static int find_bounds(const struct query *q) {
-    for (uint32_t i = 0; i < q->count; i++) {
-        if (q->conditions[i].op == COND_RANGE &&
-            q->conditions[i].field == (uint32_t)q->order) {
-            return (int)i;
-        }
-    }
-    return -1;
-}
-
-// is_covered says whether the walk meets only rows that fulfil condition i.
-static bool is_covered(const struct query *q, const struct plan *p,
-                       uint32_t i) {
-    if ((int)i == p->bounds) {
-        return true;
-    }
-    if (p->compound < 0) {
-        return false;
-    }
-    const struct compound *c = &q->schema->compounds[p->compound];
-    for (uint32_t j = 0; j + 1 < c->count; j++) {
-        if (plan_find_equal(q, c->fields[j]) == (int)i) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// choose_walk: along an ordered index. If that has all rows that are wanted and
-// no others, no columns are read.
-static void choose_walk(const struct query *q, struct plan *p) {
-    const struct field *f = &q->schema->fields[q->order];
-    p->order = ORDER_WALK;
-    p->bounds = find_bounds(q);
-    // the stored definition knows of "required" only where that is in its text
-    bool has_all = f->is_required && (f->has_zset || f->has_lex);
-    bool is_enough = (p->bounds >= 0 || has_all) && !q->schema->has_ttl;
-    for (uint32_t i = 0; i < q->count; i++) {
-        is_enough = is_enough && is_covered(q, p, i);
-    }
-    if (is_enough) {
-        p->way = PLAN_WALK;
-    }
-}
-
-static void choose_order(const struct query *q, struct plan *p) {
-    const struct field *f = &q->schema->fields[q->order];
-    if (p->way == PLAN_KEYS || p->way == PLAN_UNIQUE) {
-        p->order = ORDER_FETCHED;
-        return;
-    }
-    p->compound = find_compound(q, false);
-    bool is_packed = f->index == INDEX_PACKED && (q->count > 0 || !f->has_zset);
-    if (p->compound < 0 && is_packed) {
-        p->order = ORDER_PACKED;
-    } else {
-        choose_walk(q, p);
-    }
-}
-
-// find_building looks for an index under construction that the query needs.
-static int find_building(const struct query *q) {
-    if (q->order >= 0) {
-        const struct field *f = &q->schema->fields[q->order];
-        bool is_only_way = !can_be_ordered(f) && find_compound(q, false) < 0;
-        if (f->is_building || (is_only_way && find_compound(q, true) >= 0)) {
-            return q->order;
-        }
-    }
-    for (uint32_t i = 0; i < q->count; i++) {
-        if (q->schema->fields[q->conditions[i].field].is_building) {
-            return (int)q->conditions[i].field;
-        }
-    }
-    return -1;
-}
-
-int plan_make(const struct query *q, struct plan *p, char *error, size_t size) {
-    *p = (struct plan){
-        .way = PLAN_COLUMNS, .driver = -1, .compound = -1, .bounds = -1};
-    int building = find_building(q);
-    if (building >= 0) {
-        snprintf(error, size,
-                 "model %s: the index of field %s is under construction "
-                 "(sync() builds it)",
-                 q->schema->name, q->schema->fields[building].name);
-        p->is_building = true;
-        return -1;
-    }
-    if (q->order >= 0 && !can_be_ordered(&q->schema->fields[q->order]) &&
-        find_compound(q, false) < 0) {
-        snprintf(error, size,
-                 "model %s: field %s cannot be ordered by; add sort = true",
-                 q->schema->name, q->schema->fields[q->order].name);
-        return -1;
-    }
-    int primary = find_driver(q, true), unique = find_driver(q, false);
-    if (primary >= 0 || unique >= 0) {
-        p->way = primary >= 0 ? PLAN_KEYS : PLAN_UNIQUE;
-        p->driver = primary >= 0 ? primary : unique;
-    }
-    if (q->order >= 0) {
-        choose_order(q, p);
-    }
-    add_step(p, READ_ROWS, -1, 0);
-    for (uint32_t i = 0; i < q->count && p->way == PLAN_COLUMNS; i++) {
-        if ((int)i != p->bounds &&
-            add_condition(q, p, (int)i, error, size) < 0) {
-            plan_clear(p);
+        if (is_only_way) {
+            snprintf(error, size,
+                     "model %s: field %s cannot be ordered by; add sort = true",
+                     q->schema->name, f->name);
             return -1;
         }
-    }
-    if (p->order == ORDER_PACKED) {
-        add_step(p, READ_ORDER, -1, 0);
-    }
-    for (uint32_t i = 0; i < q->count; i++) {
-        if (q->conditions[i].op == COND_IN && q->conditions[i].count == 0) {
-            p->way = PLAN_NOTHING;
-        }
-    }
-    if (q->limit == 0) {
-        p->way = PLAN_NOTHING;
     }
     return 0;
 }
 
-void plan_clear(struct plan *p) {
-    free(p->steps);
-    *p = (struct plan){0};
-}
-
-// -- text
-
-static void explain_condition(const struct query *q, int i, struct buf *b) {
-    const struct condition *c = &q->conditions[i];
-    buf_adds(b, q->schema->fields[c->field].name);
-    if (c->least.p || c->most.p) {
-        buf_adds(b, " in a range of strings");
-    } else if (c->op == COND_RANGE) {
-        buf_printf(b, " between %.17g and %.17g", c->low, c->high);
-    } else if (c->op == COND_NULL) {
-        buf_adds(b, " is null");
-    } else if (c->count == 1) {
-        buf_printf(b, " = %.*s", (int)c->values[0].len, c->values[0].p);
-    } else {
-        buf_printf(b, " in %u values", c->count);
-    }
-}
-
-static void explain_steps(const struct query *q, const struct plan *p,
-                          struct buf *b) {
-    static const char *const kinds[] = {"live rows",           "bitmap",
-                                        "bitmap or small set", "packed column",
-                                        "ordered index",       "ordered index",
-                                        "bitmap of null",      "packed column"};
-    buf_adds(b, "read, in one transaction, for each segment of 65,536 rows\n");
-    int last = -2;
-    for (uint32_t i = 0; i < p->step_count; i++) {
-        const struct plan_step *step = &p->steps[i];
-        if (step->condition == last && step->condition >= 0) {
-            continue; // further values of the same condition
-        }
-        last = step->condition;
-        enum plan_read read = step->read;
-        if (i + 1 < p->step_count && p->steps[i + 1].read == READ_SET &&
-            p->steps[i + 1].condition == step->condition) {
-            read = READ_SET;
-        }
-        buf_printf(b, "  %s%s", i ? "and " : "", kinds[read]);
-        if (step->condition >= 0) {
-            buf_adds(b, ": ");
-            explain_condition(q, step->condition, b);
-        } else if (step->read == READ_ORDER) {
-            buf_printf(b, " of %s, to order by",
-                       q->schema->fields[q->order].name);
-        }
-        buf_addc(b, '\n');
-    }
-}
-
-void plan_explain(const struct query *q, const struct plan *p, struct buf *b) {
-    switch (p->way) {
-    case PLAN_NOTHING: buf_adds(b, "nothing can match\n"); return;
-    case PLAN_WALK: break;
-    case PLAN_COLUMNS: explain_steps(q, p, b); break;
-    case PLAN_KEYS:
-    case PLAN_UNIQUE:
-        buf_adds(b, p->way == PLAN_KEYS ? "rows by primary key: "
-                                        : "rows by unique index: ");
-        explain_condition(q, p->driver, b);
-        buf_addc(b, '\n');
-    }
-    if (q->order >= 0) {
-        static const char *const ways[] = {"", "sort by the packed column",
-                                           "walk the ordered index",
-                                           "sort the rows"};
-        buf_printf(b, "%s: ", ways[p->order]);
-        if (p->compound >= 0) {
-            buf_printf(b, "compound %s, ",
-                       q->schema->compounds[p->compound].name);
-        }
-        if (p->bounds >= 0) {
-            explain_condition(q, p->bounds, b);
-            buf_adds(b, ", ");
-        }
-        buf_printf(b, "%s %s\n", q->schema->fields[q->order].name,
-                   q->is_descending ? "descending" : "ascending");
-    }
-    if (q->offset) {
-        buf_printf(b, "skip %llu\n", (unsigned long long)q->offset);
-    }
-    if (q->limit != NO_LIMIT) {
-        buf_printf(b, "stop after %llu\n", (unsigned long long)q->limit);
-    }
-    buf_adds(b, "fetch the rows, checking each condition again\n");
-}
-
-// -- ranges of strings
-
-// bound_of makes a bound of ZRANGEBYLEX: before all rows of a value, or behind
-// them.
-static struct value bound_of(struct value v, bool is_behind, char mark) {
-    struct buf b = {0};
-    if (v.p) {
-        buf_addc(&b, mark);
-        value_escape(&b, v.p, v.len);
-    }
-    if (v.p && is_behind) {
-        buf_add(&b, "\xff\xff\xff\xff", 4);
-    }
-    return (struct value){b.data, b.len};
-}
-
-void plan_text_range(struct condition *c, struct value low, struct value high,
-                     bool is_above, bool is_below) {
-    c->least = bound_of(low, is_above, '[');
-    c->most = bound_of(high, !is_below, is_below ? '(' : '[');
-}
-
-// From what begins so, up to the first that begins otherwise.
-void plan_prefix(struct condition *c, struct value prefix) {
-    c->least = bound_of(prefix, false, '[');
-    c->least.len -= 2; // without the end
-    size_t len = c->least.len;
-    while (len > 1 && (unsigned char)c->least.p[len - 1] == 0xff) {
-        len--;
-    }
-    if (len > 1) {
-        char *most = xstrndup(c->least.p, len);
-        most[0] = '(';
-        most[len - 1]++;
-        c->most = (struct value){most, len};
-    }
-}
-
-// -- rows
-
-static int compare_values(struct value a, struct value b) {
-    size_t n = a.len < b.len ? a.len : b.len;
-    int r = n ? memcmp(a.p, b.p, n) : 0;
-    return r ? r : (a.len > b.len) - (a.len < b.len);
-}
-
-static bool is_among(const struct condition *c, struct value v) {
-    uint32_t low = 0, high = c->count;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        int r = compare_values(c->values[mid], v);
-        if (r == 0) {
-            return true;
-        }
-        if (r < 0) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return false;
-}
-
-// is_between compares an entry of the value with the bounds; which row's it is
-// does not matter.
-static bool is_between(const struct condition *c, struct value v) {
-    struct buf entry = {0};
-    value_escape(&entry, v.p, v.len);
-    buf_add(&entry, "\0\0\0\0", 4);
-    struct value e = {entry.data, entry.len};
-    bool is = true;
-    if (c->least.p) {
-        struct value bound = {c->least.p + 1, c->least.len - 1};
-        is = compare_values(e, bound) >= (c->least.p[0] == '(');
-    }
-    if (c->most.p && is) {
-        struct value bound = {c->most.p + 1, c->most.len - 1};
-        is = compare_values(e, bound) <= -(c->most.p[0] == '(');
-    }
-    buf_clear(&entry);
-    return is;
-}
-
-static bool holds(const struct field *f, const struct condition *c,
-                  struct value v) {
-    if (c->op == COND_NULL || !v.p) {
-        return c->op == COND_NULL && !v.p;
-    }
-    if (c->op == COND_RANGE && f->has_lex) {
-        return is_between(c, v);
-    }
-    if (c->op == COND_RANGE) {
-        double d = index_order_number(f, v);
-        return d >= c->low && d <= c->high;
-    }
-    if (!f->element) {
-        return is_among(c, v);
-    }
-    struct value part;
-    while (value_next_part(&v, &part)) {
-        if (is_among(c, part)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool query_matches(const struct query *q, const struct row *r) {
+static int check_conditions(const struct query *q, struct plan *p, char *error,
+                            size_t size) {
     for (uint32_t i = 0; i < q->count; i++) {
         const struct condition *c = &q->conditions[i];
-        if (!holds(&q->schema->fields[c->field], c, row_get(r, c->field))) {
-            return false;
+        if (q->schema->fields[c->field].is_building) {
+            return refuse_building(q, c->field, p, error, size);
+        }
+        if (p->driver < 0 && !q->may_scan && !steps_can_read_condition(q, c)) {
+            return refuse_condition(q, c, error, size);
         }
     }
-    return true;
+    return 0;
 }
 
-static int compare_order(const struct field *f, struct value x,
-                         struct value y) {
-    if (!schema_is_numeric(f)) {
-        return compare_values(x, y);
+static struct option choose(struct planner *s) {
+    const struct query *q = s->q;
+    struct option best = {.ns = -1};
+    if (q->order_count == 0 || q->is_counted) {
+        weigh_columns(s, ORDER_NONE, &best);
+        weigh_walk(s, &best);
+        return best;
     }
-    double dx = index_order_number(f, x), dy = index_order_number(f, y);
-    return (dx > dy) - (dx < dy);
+    const struct field *f = &q->schema->fields[q->orders[0].field];
+    struct path path;
+    if (is_in_memory(f)) {
+        weigh_columns(s, ORDER_PACKED, &best);
+    }
+    if (path_find(q, &path)) {
+        weigh_columns(s, ORDER_WALK, &best);
+    }
+    weigh_columns(s, ORDER_FETCHED, &best);
+    weigh_walk(s, &best);
+    return best;
 }
 
-int query_compare(const struct query *q, const struct row *a,
-                  const struct row *b) {
-    int r = 0;
-    if (q->order >= 0) {
-        struct value x = row_get(a, (uint32_t)q->order);
-        struct value y = row_get(b, (uint32_t)q->order);
-        if (!x.p || !y.p) {
-            r = (x.p == NULL) - (y.p == NULL); // null comes last either way
-        } else {
-            r = compare_order(&q->schema->fields[q->order], x, y);
-            r = q->is_descending ? -r : r;
+// make_tail: the rows without a value in the field that they are ordered by.
+static struct plan *make_tail(const struct planner *s) {
+    struct plan *p = xcalloc(1, sizeof *p);
+    p->way = PLAN_COLUMNS;
+    steps_begin(p);
+    for (uint32_t i = 0; i < s->count; i++) {
+        steps_add(s->q, p, s->tops[i]);
+    }
+    steps_add_null(s->q, p);
+    return p;
+}
+
+int plan_make(const struct query *q, const struct plan_sizes *sizes,
+              struct plan *p, char *error, size_t size) {
+    *p = (struct plan){.way = PLAN_COLUMNS};
+    int primary = find_driver(q, true), unique = find_driver(q, false);
+    p->driver = primary >= 0 ? primary : unique;
+    if (check_order(q, p, error, size) < 0 ||
+        check_conditions(q, p, error, size) < 0) {
+        return -1;
+    }
+    if (is_empty(q, 0) || q->limit == 0) {
+        p->way = PLAN_NOTHING;
+        return 0;
+    }
+    if (p->driver >= 0) {
+        p->way = primary >= 0 ? PLAN_KEYS : PLAN_UNIQUE;
+        p->order = q->order_count ? ORDER_FETCHED : ORDER_NONE;
+        p->matching = p->candidate = q->conditions[p->driver].count;
+        return 0;
+    }
+    struct planner s = {.q = q, .sizes = sizes, .rows = 10000};
+    if (sizes) {
+        s.rows = sizes->rows > 1 ? (double)sizes->rows : 1;
+    }
+    s.tops = xcalloc(q->clause_count, sizeof s.tops[0]);
+    add_tops(&s, 0);
+    sort_tops(&s);
+    struct option o = choose(&s);
+    p->way = o.way;
+    p->order = o.order;
+    p->is_exact = o.is_exact;
+    p->is_tested = o.is_tested;
+    p->path = o.path;
+    p->matching = (uint64_t)(o.matching + 0.5);
+    p->candidate = (uint64_t)(o.candidates + 0.5);
+    p->cost_ns = o.ns;
+    p->has_tail = o.order == ORDER_WALK && !path_has_all(q, o.path.field);
+    if (p->has_tail && (o.way == PLAN_WALK || q->after)) {
+        p->tail = make_tail(&s);
+    }
+    bool is_walk = o.order == ORDER_WALK && !p->has_tail;
+    const struct path *path = is_walk ? &o.path : NULL;
+    steps_begin(p);
+    for (uint32_t i = 0; i < o.read; i++) {
+        if (!path_covers(q, path, s.tops[i])) {
+            steps_add(q, p, s.tops[i]);
         }
     }
-    return r ? r : (a->ordinal > b->ordinal) - (a->ordinal < b->ordinal);
+    if (o.order == ORDER_PACKED) {
+        steps_add_order(q, p);
+    }
+    free(s.tops);
+    return 0;
+}
+
+bool plan_needs_sizes(const struct query *q, uint32_t segments) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        const struct field *f = &q->schema->fields[q->conditions[i].field];
+        if (f->index != INDEX_PACKED && steps_are_ranged(f)) {
+            return true;
+        }
+    }
+    struct path path;
+    return segments > 1 || (path_find(q, &path) && q->count > 0);
+}
+
+void plan_correct(const struct query *q, const struct plan_sizes *sizes,
+                  struct plan *p, uint64_t found) {
+    if (p->order != ORDER_WALK || p->way != PLAN_COLUMNS || !sizes ||
+        sizes->path == PLAN_UNKNOWN || (double)found > fetch_most) {
+        return;
+    }
+    double n = (double)found, path = (double)sizes->path;
+    double share = n > 0 ? wanted(q, n) / n : 1;
+    double walk = path * share * cost_walked + n * share * cost_row;
+    if (n * (cost_row + cost_sorted) < walk) {
+        p->order = ORDER_FETCHED;
+    }
+}
+
+void plan_clear(struct plan *p) {
+    if (p->tail) {
+        plan_clear(p->tail);
+        free(p->tail);
+    }
+    free(p->steps);
+    *p = (struct plan){0};
 }

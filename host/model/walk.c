@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "model/index.h"
+#include "model/value.h"
 
 struct walk *walk_new(struct conn *conn, const struct walk_path *path) {
     struct walk *w = xcalloc(1, sizeof *w);
@@ -28,7 +29,6 @@ void walk_free(struct walk *w) {
     }
     free(w->seen);
     buf_clear(&w->found);
-    buf_clear(&w->same);
     buf_clear(&w->last);
     buf_clear(&w->path.key);
     free(w);
@@ -57,19 +57,10 @@ static struct bits *seen_segment(struct walk *w, uint32_t segment) {
 static void find(struct walk *w, uint32_t n) {
     struct bits *seen = seen_segment(w, n / SCHEMA_SEGMENT);
     if (!bits_test(seen, n % SCHEMA_SEGMENT)) {
+        struct candidate found = {n, w->group};
         bits_set(seen, n % SCHEMA_SEGMENT);
-        buf_add(&w->found, &n, sizeof n);
+        buf_add(&w->found, &found, sizeof found);
     }
-}
-
-// end_tie finds those of one score in the order of their ordinals, which a
-// walk down meets the other way round.
-static void end_tie(struct walk *w) {
-    const uint32_t *list = (const uint32_t *)(const void *)w->same.data;
-    for (size_t n = w->same.len / sizeof list[0]; n > 0; n--) {
-        find(w, list[n - 1]);
-    }
-    w->same.len = 0;
 }
 
 // is_done says whether an entry is, or lies before, the last one taken over.
@@ -97,38 +88,24 @@ static void take_entry(struct walk *w, double score) {
     if (was_done) {
         return;
     }
-    if (score != w->done_score) {
-        end_tie(w);
-    }
+    w->group += !w->is_begun || score != w->done_score;
     w->is_begun = true;
     w->done_score = score;
     w->done_member = w->member;
-    if (w->path.is_descending) {
-        buf_add(&w->same, &w->member, sizeof w->member);
-    } else {
-        find(w, w->member);
-    }
+    find(w, w->member);
 }
 
 // take_member takes an entry of an index by bytes over: none comes twice, as
-// the next read begins behind it. A value's rows are those with the same bytes
-// before their ordinals.
+// the next read begins behind it.
 static void take_member(struct walk *w, const char *s, size_t len) {
     bool is_same =
         w->last.len == len && len >= 4 && memcmp(w->last.data, s, len - 4) == 0;
     w->taken++;
+    w->group += !is_same;
     w->last.len = 0;
     buf_add(&w->last, s, len);
-    if (!is_same) {
-        end_tie(w);
-    }
     uint32_t n = index_member_ordinal(s, len);
-    if (n == UINT32_MAX) {
-        return;
-    }
-    if (w->path.is_descending) {
-        buf_add(&w->same, &n, sizeof n);
-    } else {
+    if (n != ROW_NO_ORDINAL) {
         find(w, n);
     }
 }
@@ -161,17 +138,6 @@ static void *on_array(struct waiter *waiter, const redisReadTask *t, size_t n) {
     return w;
 }
 
-static void *on_integer(struct waiter *waiter, const redisReadTask *t,
-                        long long v) {
-    (void)t, (void)v;
-    return waiter->ctx;
-}
-
-static void *on_nil(struct waiter *waiter, const redisReadTask *t) {
-    (void)t;
-    return waiter->ctx;
-}
-
 static void on_done(struct waiter *waiter) {
     struct walk *w = waiter->ctx;
     if (w->code[0]) {
@@ -185,9 +151,6 @@ static void on_done(struct waiter *waiter) {
         return;
     }
     w->overlap = 1;
-    if (w->is_over) {
-        end_tie(w);
-    }
     w->done(w, NULL, NULL);
 }
 
@@ -197,8 +160,9 @@ static void on_failed(struct waiter *waiter, const char *code,
     w->done(w, code, text);
 }
 
-static const struct sink walk_sink = {on_string, on_array, on_integer,
-                                      on_nil,    on_done,  on_failed};
+static const struct sink walk_sink = {
+    on_string,       on_array, sink_ignore_integer,
+    sink_ignore_nil, on_done,  on_failed};
 
 // ask_lex goes on behind the last member.
 static void ask_lex(struct walk *w) {
@@ -259,6 +223,80 @@ static void ask(struct walk *w) {
     conn_wait(w->conn, &walk_sink, w);
 }
 
+// -- beginning behind an entry
+
+static void *place_integer(struct waiter *waiter, const redisReadTask *t,
+                           long long v) {
+    struct walk *w = waiter->ctx;
+    (void)t;
+    if (waiter->wait == 0) {
+        w->tie = (uint64_t)v + 1; // its rank counts those before the tie
+        return w;
+    }
+    w->tie = w->tie > (uint64_t)v ? w->tie - (uint64_t)v : 0;
+    return w;
+}
+
+static void place_done(struct waiter *waiter) {
+    if (waiter->wait == 1) {
+        ask(waiter->ctx);
+    }
+}
+
+static void place_failed(struct waiter *waiter, const char *code,
+                         const char *text) {
+    if (waiter->wait == 1) {
+        on_failed(waiter, code, text);
+    }
+}
+
+static const struct sink place_sink = {sink_ignore_string, sink_ignore_array,
+                                       place_integer,      sink_ignore_nil,
+                                       place_done,         place_failed};
+
+// ask_place asks how many entries of its score lie before the next one. If the
+// entry is gone, the read begins with the first of that score.
+static void ask_place(struct walk *w) {
+    struct buf *out = conn_out(w->conn), from = {0};
+    bool is_down = w->path.is_descending;
+    char text[NUM_TEXT];
+    unsigned char member[4];
+    index_put_ordinal(member, w->done_member);
+    resp_command(out, 3);
+    resp_arg_s(out, is_down ? "ZREVRANK" : "ZRANK");
+    resp_arg(out, w->path.key.data, w->path.key.len);
+    resp_arg(out, member, sizeof member);
+    conn_wait(w->conn, &place_sink, w)->wait = 0;
+    buf_addc(&from, '(');
+    buf_add(&from, text, num_format(text, w->score));
+    resp_command(out, 4);
+    resp_arg_s(out, "ZCOUNT");
+    resp_arg(out, w->path.key.data, w->path.key.len);
+    resp_arg(out, is_down ? from.data : "-inf", is_down ? from.len : 4);
+    resp_arg(out, is_down ? "+inf" : from.data, is_down ? 4 : from.len);
+    conn_wait(w->conn, &place_sink, w)->wait = 1;
+    buf_clear(&from);
+}
+
+void walk_begin(struct walk *w, double score, uint32_t ordinal) {
+    if (ordinal == WALK_GROUP) {
+        *(w->path.is_descending ? &w->path.high : &w->path.low) = score;
+        return;
+    }
+    w->is_begun = w->is_placed = true;
+    w->score = w->done_score = score;
+    w->done_member = ordinal;
+}
+
+void walk_begin_text(struct walk *w, struct value text, uint32_t ordinal) {
+    unsigned char member[4];
+    value_escape(&w->last, text.p, text.len);
+    if (ordinal != WALK_GROUP || w->path.is_descending) {
+        index_put_ordinal(member, ordinal);
+        buf_add(&w->last, member, sizeof member);
+    }
+}
+
 void walk_more(struct walk *w, uint32_t count, walk_fn done, void *ctx) {
     w->asked = count + 1; // one of them is read again
     w->done = done;
@@ -266,6 +304,9 @@ void walk_more(struct walk *w, uint32_t count, walk_fn done, void *ctx) {
     w->found.len = 0;
     if (w->path.is_lex) {
         ask_lex(w);
+    } else if (w->is_placed) {
+        w->is_placed = false;
+        ask_place(w);
     } else {
         ask(w);
     }

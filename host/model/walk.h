@@ -2,12 +2,12 @@
 //
 //   struct walk_path path = {.key = key, .low = -INFINITY, .high = INFINITY};
 //   struct walk *w = walk_new(conn, &path);
-//   walk_more(w, 1024, on_found, me);  // w->found has the next ordinals
+//   walk_more(w, 1024, on_found, me);  // w->found has what comes next
 //   ... until w->is_over
 //
-// Entries of one score come in the order of their ordinals, in either
-// direction. A row that stands in the index throughout is found once; one that
-// moves meanwhile is found once or not at all.
+// Going down is the exact reverse of going up. A row that stands in the index
+// throughout is found once; one that moves meanwhile is found once or not at
+// all.
 #ifndef NEAP_MODEL_WALK_H
 #define NEAP_MODEL_WALK_H
 
@@ -17,6 +17,12 @@
 
 struct walk;
 typedef void (*walk_fn)(struct walk *w, const char *code, const char *error);
+
+// A row that may match; rows of one group have the same place in the order but
+// for what breaks ties.
+struct candidate {
+    uint32_t ordinal, group;
+};
 
 // An ordered index, and which part of it is of interest.
 struct walk_path {
@@ -31,11 +37,13 @@ struct walk {
     struct conn *conn;
     struct walk_path path;
     bool is_over;
-    struct buf found; // of uint32_t
+    struct buf found; // of struct candidate
+    uint32_t group;   // of those with the value in hand
     walk_fn done;
     void *ctx;
     // where the next read begins
     bool is_begun;
+    bool is_placed;   // behind a given entry: it has to be found first
     double score;     // of the last entry read
     uint64_t tie;     // how many of that score lie before the next entry
     uint64_t overlap; // entries that are read again
@@ -48,7 +56,6 @@ struct walk {
     double done_score;
     uint32_t done_member;
     struct buf last;    // is_lex: the last member as it is
-    struct buf same;    // of uint32_t: those of done_score, going down
     struct bits **seen; // by segment, NULL where there is none
     uint32_t seen_count;
 };
@@ -56,6 +63,13 @@ struct walk {
 // walk_new and walk_free make a walk and end it.
 struct walk *walk_new(struct conn *conn, const struct walk_path *path);
 void walk_free(struct walk *w);
+
+// walk_begin makes a new walk begin behind the entry of a number and an
+// ordinal, whether it is there or not; walk_begin_text behind that of a value
+// in an index by bytes. With WALK_GROUP it begins with all of that value.
+#define WALK_GROUP UINT32_MAX
+void walk_begin(struct walk *w, double score, uint32_t ordinal);
+void walk_begin_text(struct walk *w, struct value text, uint32_t ordinal);
 
 // walk_more reads up to `count` further entries; done is called once, with
 // NULL or with what went wrong.

@@ -11,6 +11,7 @@
 local core = require "neap.core.model"
 local redis = require "neap.redis"
 local query = require "neap.query"
+local condition = require "neap.query_condition"
 local fields_of = require "neap.model_field"
 local model_error = require "neap.model_error"
 local errors = require "neap.core.error"
@@ -29,10 +30,11 @@ local read = model_error.read
 local shadows, write = writing.shadows, writing.write
 local M = { field = fields_of.field, defined = {} }
 
---- model.between(low, high): a range for where, both ends included; nil leaves
--- an end open.
-M.between = query.between
-M.gt, M.ge, M.lt, M.le, M.prefix = query.gt, query.ge, query.lt, query.le, query.prefix
+-- what where takes beside values
+for _, name in ipairs { "between", "gt", "ge", "lt", "le", "prefix", "ne", "contains", "any",
+  "all", "none" } do
+  M[name] = condition[name]
+end
 
 local Model = {} -- the methods of every model
 Model.__index = Model

@@ -5,6 +5,8 @@ local model_error = require "neap.model_error"
 local fail = model_error.fail
 local M = {}
 
+local preloaded = setmetatable({}, { __mode = "k" }) -- by row, what it refers to
+
 --- target(model, f): the model that a reference's field refers to.
 function M.target(model, f)
   return f.ref == "self" and model or f.ref
@@ -27,7 +29,31 @@ function M.load(model, row, name)
   end
   local key = row[name]
   if key == nil then return nil end
-  return M.target(model, f):load(writing.key_of(key))
+  key = writing.key_of(key)
+  local known = preloaded[row] and preloaded[row][name]
+  if known and known.key == key then return known.row end
+  return M.target(model, f):load(key)
+end
+
+--- preload(model, rows, name): loads what the rows refer to, all together, for load.
+function M.preload(model, rows, name)
+  local keys, places = {}, {}
+  for _, row in ipairs(rows) do
+    local key = row[name]
+    if key ~= nil and not places[key] then
+      keys[#keys + 1] = key
+      places[key] = #keys
+    end
+  end
+  if #keys == 0 then return end
+  local found = M.target(model, model.refs[name]):load_many(keys)
+  for _, row in ipairs(rows) do
+    local key = row[name]
+    if key ~= nil then
+      preloaded[row] = preloaded[row] or {}
+      preloaded[row][name] = { key = key, row = found[places[key]] or nil }
+    end
+  end
 end
 
 -- sorted, so that what is restricted is looked at before anything is changed

@@ -3,123 +3,79 @@
 local core = require "neap.core.model"
 local model_error = require "neap.model_error"
 local sync = require "neap.model_sync"
-local writing = require "neap.model_write"
+local condition = require "neap.query_condition"
+local relation = require "neap.model_relation"
 local json = require "neap.core.json"
 local FAIL = require("neap.core.task").FAIL
 local null, array = json.null, json.array
-local check, fail, invalid = model_error.check, model_error.fail, model_error.invalid
+local check, fail = model_error.check, model_error.fail
 local read = model_error.read
 local M = {}
-
-local Between = {}
-
---- model.between(low, high): a range for where, both ends included; nil leaves
--- an end open.
-function M.between(low, high)
-  if low == nil and high == nil then error("between: at least one end is needed", 2) end
-  return setmetatable({ low = low, high = high }, Between)
-end
-
-local function range(name, value, bounds)
-  if value == nil then error(name .. ": a value is expected, got nil", 3) end
-  return setmetatable(bounds, Between)
-end
-
---- model.gt(v), model.ge(v), model.lt(v), model.le(v): a range for where: above, from, below,
--- up to v.
-function M.gt(v) return range("gt", v, { low = v, is_above = true }) end
-function M.ge(v) return range("ge", v, { low = v }) end
-function M.lt(v) return range("lt", v, { high = v, is_below = true }) end
-function M.le(v) return range("le", v, { high = v }) end
-
---- model.prefix(text): strings that begin so; the field needs sort = true.
-function M.prefix(text)
-  if type(text) ~= "string" then
-    error("prefix: a string is expected, got " .. type(text), 2)
-  end
-  return setmetatable({ low = text, is_prefix = true }, Between)
-end
 
 local Query = {}
 Query.__index = Query
 local window = 256 -- rows fetched at a time
 
-local function copy_query(q)
-  return setmetatable({ model = q.model, conditions = q.conditions, order = q.order,
-    is_descending = q.is_descending, max = q.max, skip = q.skip }, Query)
+-- changed returns a copy of a query with other settings.
+local function changed(q, settings)
+  local copy = {}
+  for k, v in pairs(q) do copy[k] = v end
+  for k, v in pairs(settings) do copy[k] = v end
+  return setmetatable(copy, Query)
 end
 
--- condition returns what where's value means for a field.
-local function condition(model, name, value)
-  if type(name) ~= "string" or not model.fields[name] then
-    fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
+local function check_options(options)
+  if options == nil then return nil end
+  if type(options) ~= "table" then
+    error("bad argument to 'where' (a table of options expected, got " .. type(options) .. ")", 3)
   end
-  if value == nil then
-    invalid(model, name, "its value in where is nil (neap.null finds rows without one)")
+  for k in pairs(options) do
+    if k ~= "scan" then error(("where has no option '%s' (scan)"):format(tostring(k)), 3) end
   end
-  local kind = type(value) == "table" and getmetatable(value)
-  value = writing.key_of(value) -- of a row that a reference refers to
-  if value == null then return { name, "null" } end
-  if kind == Between then
-    return { name, "range", value.low, value.high, value.is_above, value.is_below,
-      value.is_prefix }
-  end
-  if type(value) ~= "table" then return { name, "in", { value } } end
-  local n = 0
-  for k in pairs(value) do
-    n = n + 1
-    if type(k) ~= "number" then
-      invalid(model, name, "a value, a list or model.between is expected in where")
-    end
-  end
-  if n ~= #value then invalid(model, name, "its list in where has holes") end
-  return { name, "in", value }
+  return options.scan and true or nil
 end
 
-local function add_conditions(q, field, ...)
-  local model = q.model
-  local list = { unpack(q.conditions) }
+--- query:where(conditions[, { scan = true }]), query:where(field, value[, options]): with more
+-- conditions. Queries are immutable: each method that narrows one returns another.
+-- scan allows conditions without an index: rows are read and tested.
+function Query:where(field, ...)
+  local model = self.model
+  local list = { group = "all", unpack(self.conditions) }
+  local scan
   if type(field) == "table" then
+    scan = check_options((...))
     if next(field) == nil then
       fail("model.invalid", "model %s: where {} has no condition; rows() means all of them",
         model.name)
     end
-    local names = {}
-    for name in pairs(field) do names[#names + 1] = tostring(name) end
-    table.sort(names)
-    for _, name in ipairs(names) do
-      list[#list + 1] = condition(model, name, field[name])
-    end
+    list[#list + 1] = condition.of(model, field)
   else
     if select("#", ...) == 0 then
       fail("model.invalid", "model %s: where(field, value) has no value", model.name)
     end
-    list[#list + 1] = condition(model, field, (...))
+    scan = check_options((select(2, ...)))
+    list[#list + 1] = condition.one(model, field, (...))
   end
-  local copy = copy_query(q)
-  copy.conditions = list
-  core.query(model.core, list) -- says now what is wrong with it
+  local copy = changed(self, { conditions = list, scan = scan or self.scan })
+  condition.check(model, list, copy.scan) -- says now what is wrong with it
   return copy
 end
 
---- query:where(...): with more conditions. Queries are immutable: each method
--- that narrows one returns another.
-function Query:where(field, ...)
-  return add_conditions(self, field, ...)
-end
-
---- query:order_by(field, "asc" | "desc"): ordered; rows without a value come
--- last, equal ones in the order in which they were created.
+--- query:order_by(field, "asc" | "desc"): ordered; called again, by a further field among
+-- equal rows. Rows without a value come last, in either direction. Rows that are equal in all
+-- of it come in the order in which they were created, the other way round if the first field
+-- is descending.
 function Query:order_by(field, direction)
   if direction ~= nil and direction ~= "asc" and direction ~= "desc" then
     error("bad argument #2 to 'order_by' ('asc' or 'desc' expected)", 2)
   end
-  local copy = copy_query(self)
-  copy.order, copy.is_descending = field, direction == "desc"
   if type(field) ~= "string" then
     error("bad argument #1 to 'order_by' (a field's name expected)", 2)
   end
-  core.query(self.model.core, copy.conditions, field)
+  local orders = { unpack(self.orders or {}) }
+  orders[#orders + 1] = { field, direction == "desc" }
+  local copy = changed(self, { orders = orders })
+  condition.check(self.model, self.conditions, self.scan, orders)
   return copy
 end
 
@@ -132,20 +88,34 @@ end
 
 --- query:limit(n): at most n rows; 0 is none.
 function Query:limit(n)
-  local copy = copy_query(self)
-  copy.max = check_number(n, "limit")
-  return copy
+  return changed(self, { max = check_number(n, "limit") })
 end
 
 --- query:offset(n): without the first n.
 function Query:offset(n)
-  local copy = copy_query(self)
-  copy.skip = check_number(n, "offset")
-  return copy
+  return changed(self, { skip = check_number(n, "offset") })
 end
 
+--- query:with(reference, ...): rows come with the rows that they refer to, which are loaded
+-- together: row:related(reference) does not wait any more.
+function Query:with(...)
+  local refs = { unpack(self.refs or {}) }
+  for i = 1, select("#", ...) do
+    local name = (select(i, ...))
+    if type(name) ~= "string" or not self.model.refs[name] then
+      fail("model.invalid", "model %s: there is no reference '%s'", self.model.name,
+        tostring(name))
+    end
+    refs[#refs + 1] = name
+  end
+  return changed(self, { refs = refs })
+end
+
+-- compile plans a query; it waits if there are conditions on other models.
 local function compile(q)
-  return core.query(q.model.core, q.conditions, q.order, q.is_descending, q.max, q.skip)
+  return core.query(q.model.core, { conditions = condition.resolve(q.model, q.conditions),
+    orders = q.orders, limit = q.max, offset = q.skip, after = q.after, scan = q.scan,
+    counted = q.counted })
 end
 
 -- is_adopted: whether a failure only shows that an index was built anew, and the query
@@ -154,10 +124,11 @@ local function is_adopted(q, e)
   return model_error.is(e, "model.schema_changed") and sync.adopt(q.model)
 end
 
--- open reads the columns of a compiled query, and returns it, or another if the
--- connection was lost meanwhile or the stored definition has changed.
+-- open reads what has to be known first for a query, or for what it was compiled to, and
+-- returns that: another one if the connection was lost meanwhile or the stored definition
+-- has changed.
 local function open(q, run)
-  local is_first = true
+  local is_first = run ~= nil
   local function ask()
     if not is_first then run = compile(q) end
     is_first = false
@@ -171,23 +142,32 @@ local function open(q, run)
   return run
 end
 
--- each_window returns an iterator over lists of rows.
+-- each_window returns an iterator over lists of at most so many rows (256), and what it
+-- runs.
 local function each_window(q)
-  local run, is_open = compile(q), false
-  local function next_rows()
-    local rows, e = core.query_next(run, window)
-    if rows == FAIL and not is_open and is_adopted(q, e) then
-      run = open(q, compile(q))
-      rows, e = core.query_next(run, window)
-    end
-    return check(rows, e)
-  end
-  return function()
+  local run = not condition.waits(q.conditions) and compile(q) or nil
+  local is_open, is_begun
+  return function(most)
+    most = math.max(math.min(most or window, window), 1)
     if not is_open then run = open(q, run) end
-    local rows = next_rows()
     is_open = true
-    if #rows > 0 then return rows end
+    local rows, e = core.query_next(run, most)
+    if rows == FAIL and not is_begun and is_adopted(q, e) then
+      run = open(q)
+      rows, e = core.query_next(run, most)
+    end
+    check(rows, e)
+    is_begun = true
+    if #rows == 0 then return nil end
+    for _, name in ipairs(q.refs or {}) do relation.preload(q.model, rows, name) end
+    return rows, run
   end
+end
+
+-- windows is each_window for a loop.
+local function windows(q)
+  local next_window = each_window(q)
+  return function() return next_window() end
 end
 
 --- for row in query:each() do ... end: streams the rows, in constant memory.
@@ -208,7 +188,7 @@ end
 --- query:all(): the list of rows.
 function Query:all()
   local list, n = {}, 0
-  for rows in each_window(self) do
+  for rows in windows(self) do
     for i = 1, #rows do list[n + i] = rows[i] end
     n = n + #rows
   end
@@ -220,14 +200,58 @@ function Query:first()
   return self:limit(math.min(self.max or 1, 1)):all()[1]
 end
 
---- query:count(): how many rows match; no row is read for it.
+--- query:one(): the only row, or nil; model.many if there are more.
+function Query:one()
+  local rows = self:limit(math.min(self.max or 2, 2)):all()
+  if #rows > 1 then
+    fail("model.many", "model %s: one() found more than one row", self.model.name)
+  end
+  return rows[1]
+end
+
+local page_options = { size = true, after = true }
+
+--- query:page { size = 50, after = cursor }: the next rows of the query's order, and the
+-- cursor of the page that follows, or nil. A cursor is text that stands for a position in
+-- that order: rows that are created before it shift nothing.
+function Query:page(options)
+  options = options or {}
+  for k in pairs(options) do
+    if not page_options[k] then
+      error(("page has no option '%s' (size, after)"):format(tostring(k)), 2)
+    end
+  end
+  local size = options.size or 50
+  if type(size) ~= "number" or size < 1 or size ~= math.floor(size) or size > 10000 then
+    error("page: size is a whole number from 1 to 10,000", 2)
+  end
+  if options.after ~= nil and type(options.after) ~= "string" then
+    error("page: after is a cursor, got " .. type(options.after), 2)
+  end
+  if self.max or self.skip then error("page: a query with limit or offset has no pages", 2) end
+  local rows, next_window = array {}, each_window(changed(self, { max = size + 1,
+    after = options.after }))
+  local cursor
+  while #rows <= size do
+    local more, run = next_window(size - #rows)
+    if not more then break end
+    if #rows == size then return rows, cursor end
+    for _, row in ipairs(more) do rows[#rows + 1] = row end
+    cursor = core.query_cursor(run)
+  end
+  return rows
+end
+
+--- query:count(): how many rows match.
 function Query:count()
-  local plain = setmetatable({ model = self.model, conditions = self.conditions }, Query)
-  local run = open(plain, compile(plain))
+  local plain = changed(self, { counted = true, max = false, skip = false, orders = false,
+    refs = false })
+  plain.max, plain.skip, plain.orders, plain.refs = nil, nil, nil, nil
+  local run = open(plain)
   local n = core.query_count(run)
   if not n then
     n = 0
-    for rows in each_window(plain) do n = n + #rows end
+    for rows in windows(plain) do n = n + #rows end
   end
   n = math.max(n - (self.skip or 0), 0)
   return math.min(n, self.max or n)
@@ -235,7 +259,10 @@ end
 
 --- query:exists(): whether any row matches.
 function Query:exists()
-  return self:count() > 0
+  if self.max == 0 then return false end
+  local plain = changed(self, { max = 1 })
+  plain.orders = nil
+  return #plain:all() > 0
 end
 
 --- query:ids(): the primary keys of the rows, in order; composite ones as text, which load
@@ -261,14 +288,44 @@ function Query:pluck(name)
   return array(list)
 end
 
---- query:explain(): the plan, as text.
-function Query:explain()
-  return core.query_explain(compile(self))
+--- query:explain(): the plan, as text; query:explain { analyze = true } also runs it, and says
+-- what that took.
+function Query:explain(options)
+  if options ~= nil and (type(options) ~= "table" or next(options) ~= nil and
+    next(options) ~= "analyze") then
+    error("explain takes { analyze = true }", 2)
+  end
+  if options and options.analyze then return M.analyze(self) end
+  local run = compile(self)
+  check(core.query_plan(run))
+  return core.query_explain(run)
 end
+
+--- query.analyze(q): see query:explain.
+function M.analyze(q)
+  local clock = require("neap.core.util").monotonic
+  local from, n, run = clock(), 0, nil
+  for rows, r in windows(q) do
+    n = n + #rows
+    run = r
+  end
+  local ms = (clock() - from) * 1000
+  run = run or open(q)
+  local costs = core.query_costs(run)
+  return core.query_explain(run) .. ("took %.2f ms: %d round trips, %d bytes of columns, "
+    .. "%d entries walked, %d rows fetched, %d matched, %d handed out\n"):format(ms,
+    costs.round_trips, costs.column_bytes, costs.entries, costs.fetched, costs.matched, n)
+end
+
+--- query.windows(q): an iterator over lists of rows.
+M.windows = windows
+
+--- query.methods: of all queries; further files add to them.
+M.methods = Query
 
 --- query.new(model): all rows of a model.
 function M.new(model)
-  return setmetatable({ model = model, conditions = {} }, Query)
+  return setmetatable({ model = model, conditions = { group = "all" } }, Query)
 end
 
 return M

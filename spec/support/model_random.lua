@@ -630,6 +630,7 @@ function M.answer(q, places)
       if q.is_descending then return x > y end
       return x < y
     end
+    if q.order and q.is_descending then return a.ordinal > b.ordinal end
     return a.ordinal < b.ordinal
   end)
   local ids, skip = {}, q.offset or 0

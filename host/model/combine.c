@@ -1,0 +1,203 @@
+// combine: runs a plan's steps over one segment, as its columns arrive.
+#include "model/combine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/index.h"
+#include "model/packed.h"
+
+void combine_init(struct combine *m, const struct query *q,
+                  const struct plan *p) {
+    m->query = q;
+    m->plan = p;
+    m->sets = aligned_alloc(64, p->depth * sizeof m->sets[0]);
+    if (!m->sets) {
+        abort();
+    }
+}
+
+void combine_clear(struct combine *m) {
+    free(m->sets);
+    m->sets = NULL;
+}
+
+// A set that was begun is the topmost one.
+static struct bits *topmost(struct combine *m) {
+    return &m->sets[m->depth - 1];
+}
+
+static void fill(struct bits *b) {
+    memset(b->word, 0xff, sizeof b->word);
+}
+
+static void join(struct bits *to, enum plan_join how, const struct bits *b) {
+    switch (how) {
+    case JOIN_AND: bits_and(to, b); break;
+    case JOIN_OR: bits_or(to, b); break;
+    case JOIN_WITHOUT: bits_andnot(to, b); break;
+    }
+}
+
+static void join_bytes(struct bits *to, enum plan_join how, const char *s,
+                       size_t len) {
+    switch (how) {
+    case JOIN_AND: bits_and_bytes(to, s, len); break;
+    case JOIN_OR: bits_or_bytes(to, s, len); break;
+    case JOIN_WITHOUT: bits_andnot_bytes(to, s, len); break;
+    }
+}
+
+void combine_to(struct combine *m, uint32_t end, uint32_t segment) {
+    for (; m->step < end; m->step++) {
+        const struct plan_step *step = &m->plan->steps[m->step];
+        switch (step->read) {
+        case BEGIN_ALL: fill(&m->sets[m->depth++]); break;
+        case BEGIN_NONE: bits_zero(&m->sets[m->depth++]); break;
+        case END_SET:
+            m->depth--;
+            join(topmost(m), step->join, &m->sets[m->depth]);
+            break;
+        case READ_ZSET:
+        case READ_LEX:
+            join(topmost(m), step->join, &m->whole[m->step][segment]);
+            break;
+        case READ_SET:
+            join(topmost(m), step->join, &m->members);
+            bits_zero(&m->members);
+            break;
+        default: break; // joined as it came
+        }
+    }
+}
+
+void combine_begin(struct combine *m, struct buf *order) {
+    m->step = 0;
+    m->depth = 1;
+    m->order = order;
+    bits_zero(&m->sets[0]);
+    bits_zero(&m->members);
+}
+
+void combine_end(struct combine *m, uint32_t segment, struct bits *rows) {
+    combine_to(m, m->plan->step_count, segment);
+    *rows = m->sets[0];
+}
+
+// -- what the steps read
+
+// packed_most returns the largest number that a column of that width stores.
+static uint64_t packed_most(int width) {
+    return width == 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
+}
+
+// range_packed tests for low <= value <= high. What is stored may be above the
+// field's maximum of today: the width is what limits it.
+static void range_packed(struct bits *to, const struct field *f, double low,
+                         double high, const char *s, size_t len) {
+    const double whole_max = 9007199254740992.0; // 2^53
+    low = low < (double)f->base ? (double)f->base : ceil(low);
+    high = high > whole_max ? whole_max : floor(high);
+    if (low > high) {
+        return;
+    }
+    int64_t min = f->base;
+    uint64_t first = (uint64_t)((int64_t)low - min) + 1;
+    uint64_t last = (uint64_t)((int64_t)high - min) + 1;
+    uint64_t most = packed_most(f->width);
+    if (first <= most) {
+        packed_range(to, s, len, f->width, first, last < most ? last : most);
+    }
+}
+
+// test_packed finds the rows whose number fulfils the condition, were it not
+// negated.
+static void test_packed(const struct field *f, const struct condition *cond,
+                        struct bits *found, const char *s, size_t len) {
+    if (cond->op == COND_NULL) {
+        packed_range(found, s, len, f->width, 0, 0);
+        return;
+    }
+    if (cond->op == COND_RANGE) {
+        range_packed(found, f, cond->low, cond->high, s, len);
+        return;
+    }
+    uint64_t *values = xmalloc((cond->count + 1) * sizeof values[0]);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < cond->count; i++) {
+        uint64_t v = index_packed(f, cond->values[i]);
+        if (index_order_number(f, cond->values[i]) >= (double)f->base &&
+            v <= packed_most(f->width)) {
+            values[n++] = v;
+        }
+    }
+    packed_in(found, s, len, f->width, values, n);
+    free(values);
+}
+
+void combine_packed(const struct field *f, const struct condition *c,
+                    struct bits *found, const char *s, size_t len) {
+    struct bits without;
+    bits_zero(found);
+    test_packed(f, c, found, s, len);
+    if (!c->is_negated) {
+        return;
+    }
+    if (c->op != COND_NULL) { // those without a value are not found either
+        packed_range(&without, s, len, f->width, 0, 0);
+        bits_or(found, &without);
+    }
+    fill(&without);
+    bits_andnot(&without, found);
+    *found = without;
+}
+
+// take_choice notes which rows have a choice as if it were a packed column:
+// they are known by now.
+static void take_choice(struct combine *m, const struct plan_step *step,
+                        const char *s, size_t len) {
+    struct buf *order = m->order;
+    struct bits rows = *topmost(m);
+    if (order->len == 0) {
+        memset(buf_reserve(order, BITS_ROWS), 0, BITS_ROWS);
+        order->len = BITS_ROWS;
+    }
+    bits_and_bytes(&rows, s, len);
+    for (uint32_t o = bits_next(&rows, 0); o < BITS_ROWS;
+         o = bits_next(&rows, o + 1)) {
+        order->data[o] = (char)(step->value + 1);
+    }
+}
+
+static void take_packed(struct combine *m, const struct plan_step *step,
+                        const char *s, size_t len) {
+    const struct condition *c = &m->query->conditions[step->condition];
+    struct bits found;
+    combine_packed(&m->query->schema->fields[c->field], c, &found, s, len);
+    join(topmost(m), step->join, &found);
+}
+
+void combine_column(struct combine *m, const char *s, size_t len) {
+    const struct plan_step *step = &m->plan->steps[m->step];
+    switch (step->read) {
+    case READ_ROWS:
+    case READ_BITMAP:
+    case READ_NULL: join_bytes(topmost(m), step->join, s, len); break;
+    case READ_PACKED: take_packed(m, step, s, len); break;
+    case READ_ORDER: buf_add(m->order, s, len); break;
+    case READ_ORDER_OF: take_choice(m, step, s, len); break;
+    default: break;
+    }
+}
+
+void combine_member(struct combine *m, const char *s, size_t len) {
+    uint32_t offset = 0;
+    for (size_t i = 0; i < len; i++) {
+        offset = offset * 10 + (uint32_t)(s[i] - '0');
+    }
+    if (offset < SCHEMA_SEGMENT) {
+        bits_set(&m->members, offset);
+    }
+}

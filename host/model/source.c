@@ -1,0 +1,440 @@
+// source: the rows that may match a query, in its order, as ordinals.
+#include "model/source.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/generation.h"
+#include "model/index.h"
+#include "model/packed.h"
+
+static const uint64_t walk_most = 4096;      // entries read at a time,
+static const uint64_t ranked_most = 65536;   // rows that are sorted at a time
+static const uint32_t window_most = 16;      // segments read at a time
+static const uint64_t shared_most = 1 << 20; // bytes on the shared connection
+
+static void go_on(struct source *s);
+
+// -- life
+
+static bool is_walked(const struct source *s) {
+    return s->plan->way == PLAN_WALK || s->plan->order == ORDER_WALK;
+}
+
+// walk_path_of says along what the rows are walked, and from where on.
+static struct walk *new_walk(struct source *s) {
+    const struct query *q = s->query;
+    const struct path *p = &s->plan->path;
+    const struct field *f = &q->schema->fields[p->field];
+    struct walk_path path = {.is_lex = p->compound < 0 && f->has_lex,
+                             .low = -INFINITY,
+                             .high = INFINITY};
+    path.is_descending = q->order_count && q->orders[0].is_descending;
+    if (p->bounds >= 0) {
+        const struct condition *c = &q->conditions[p->bounds];
+        path.low = c->low;
+        path.high = c->high;
+        path.least = c->least;
+        path.most = c->most;
+    }
+    path_key(q, p, &path.key);
+    struct walk *w = walk_new(s->pool->shared, &path);
+    if (!q->after || q->order_count == 0) {
+        return w;
+    }
+    struct value v = row_get(q->after, p->field);
+    bool is_only = q->order_count == 1;
+    if (!v.p) {
+        w->is_over = true; // those with a value lie before
+    } else if (path.is_lex) {
+        walk_begin_text(w, v, is_only ? q->after->ordinal : WALK_GROUP);
+    } else {
+        walk_begin(w, index_order_number(f, v),
+                   is_only ? q->after->ordinal : WALK_GROUP);
+    }
+    return w;
+}
+
+void source_init(struct source *s, const struct query *q, const struct plan *p,
+                 struct pool *pool, struct columns_memory *memory) {
+    *s = (struct source){.query = q, .plan = p, .pool = pool, .memory = memory};
+    if (q->after && q->order_count == 0) {
+        s->scan = q->after->ordinal + 1;
+    }
+}
+
+void source_clear(struct source *s) {
+    if (s->columns) {
+        columns_free(s->columns);
+    }
+    if (s->walk) {
+        walk_free(s->walk);
+    }
+    buf_clear(&s->ready);
+    *s = (struct source){0};
+}
+
+static void finish(struct source *s, const char *code, const char *error) {
+    source_fn done = s->done;
+    s->done = NULL;
+    done(s, code, error);
+}
+
+static void finish_stale(struct source *s) {
+    char text[200];
+    generation_text(s->query, text, sizeof text);
+    finish(s, "model.schema_changed", text);
+}
+
+// -- what is ready
+
+uint64_t source_ready(const struct source *s) {
+    return s->ready.len / sizeof(struct candidate) - s->ready_at;
+}
+
+const struct candidate *source_peek(const struct source *s) {
+    const struct candidate *list = (const void *)s->ready.data;
+    return source_ready(s) ? list + s->ready_at : NULL;
+}
+
+void source_drop(struct source *s, uint64_t count) {
+    s->ready_at += (size_t)count;
+    // what was handed out makes room, so that a long walk needs little
+    size_t used = s->ready_at * sizeof(struct candidate);
+    if (used * 2 >= s->ready.len) {
+        buf_shift(&s->ready, used);
+        s->ready_at = 0;
+    }
+}
+
+static void put(struct source *s, uint32_t ordinal, uint32_t group) {
+    struct candidate c = {ordinal, group};
+    buf_add(&s->ready, &c, sizeof c);
+}
+
+// -- columns
+
+// column_bytes returns about how many bytes the columns of a window have.
+static uint64_t column_bytes(const struct source *s, uint32_t segments) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < s->plan->step_count; i++) {
+        const struct plan_step *step = &s->plan->steps[i];
+        const struct schema *schema = s->query->schema;
+        if (step->read == READ_PACKED) {
+            const struct condition *c = &s->query->conditions[step->condition];
+            n += BITS_ROWS * (uint64_t)schema->fields[c->field].width;
+        } else if (step->read == READ_ORDER) {
+            uint32_t field = s->query->orders[0].field;
+            n += BITS_ROWS * (uint64_t)schema->fields[field].width;
+        } else if (step->read < BEGIN_ALL) {
+            n += BITS_BYTES;
+        }
+    }
+    return n * segments;
+}
+
+static bool is_windowed(const struct source *s) {
+    return s->plan->order == ORDER_NONE && !s->query->is_counted &&
+           !columns_are_whole(s->plan);
+}
+
+static void on_columns(struct columns *c, const char *code, const char *error) {
+    struct source *s = c->ctx;
+    s->columns = c; // in case that it failed at once
+    s->costs.bytes += c->bytes;
+    if (code) {
+        finish(s, code, error);
+        return;
+    }
+    go_on(s);
+}
+
+// read_columns reads those of the segments that come next, or of all. Many
+// bytes take a connection of their own, so that they delay nobody.
+static void read_columns(struct source *s, const struct plan *p) {
+    uint32_t first = 0, count = 0, known = s->memory->segments;
+    if (is_windowed(s)) {
+        first = s->scan / SCHEMA_SEGMENT;
+        count = s->window ? s->window * 2 : s->query->limit == NO_LIMIT ? 8 : 1;
+        count = count < window_most ? count : window_most;
+        count = first + count > known && known > first ? known - first : count;
+        s->window = count;
+    }
+    if (s->columns) {
+        columns_free(s->columns);
+    }
+    struct conn *c = s->pool->shared;
+    if (column_bytes(s, count ? count : known) > shared_most) {
+        struct conn *own = pool_take(s->pool);
+        c = own ? own : c;
+    }
+    s->costs.round_trips++;
+    s->columns =
+        columns_read(c, s->query, p, s->memory, first, count, on_columns, s);
+}
+
+uint64_t source_found(const struct source *s) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; s->columns && i < s->columns->segments; i++) {
+        n += bits_count(&s->columns->rows[i]);
+    }
+    return n;
+}
+
+// scan_up readies rows in the order of their ordinals, up to the window's end.
+static void scan_up(struct source *s, uint32_t group) {
+    const struct columns *c = s->columns;
+    uint32_t end = (c->first + c->segments) * SCHEMA_SEGMENT;
+    while (source_ready(s) < s->wanted && s->scan < end) {
+        uint32_t at = s->scan / SCHEMA_SEGMENT;
+        uint32_t o =
+            bits_next(&c->rows[at - c->first], s->scan % SCHEMA_SEGMENT);
+        s->scan = at * SCHEMA_SEGMENT + o;
+        if (o < SCHEMA_SEGMENT) {
+            put(s, s->scan++, group);
+        }
+    }
+}
+
+// scan_down readies them the other way round; all segments are here.
+static void scan_down(struct source *s, uint32_t group) {
+    const struct columns *c = s->columns;
+    uint32_t end = c->segments * SCHEMA_SEGMENT;
+    int64_t next = (int64_t)end - 1 - s->scan; // s->scan were passed over
+    while (source_ready(s) < s->wanted && next >= 0) {
+        uint32_t at = (uint32_t)(next / SCHEMA_SEGMENT);
+        int32_t o = bits_prev(&c->rows[at], (int32_t)(next % SCHEMA_SEGMENT));
+        next =
+            (int64_t)at * SCHEMA_SEGMENT + o; // or the one before the segment
+        if (o >= 0) {
+            put(s, (uint32_t)next--, group);
+        }
+    }
+    s->scan = (uint32_t)((int64_t)end - 1 - next);
+}
+
+// scan_bits readies what the columns have: by ordinal, behind a walk those
+// without a value. Returns false if that was not enough.
+static bool scan_bits(struct source *s) {
+    bool is_tail = is_walked(s);
+    if (is_tail && s->query->orders[0].is_descending) {
+        scan_down(s, UINT32_MAX);
+    } else {
+        scan_up(s, is_tail ? UINT32_MAX : 0);
+    }
+    return source_ready(s) >= s->wanted;
+}
+
+// -- the order in memory
+
+// A row's place: null comes last, and what is descending is counted down.
+struct ranked {
+    uint64_t value; // as packed
+    uint64_t place;
+    uint32_t ordinal, tie;
+};
+
+static struct ranked ranked_of(uint64_t value, uint32_t ordinal,
+                               bool is_descending) {
+    return (struct ranked){.value = value,
+                           .place = value == 0      ? UINT64_MAX
+                                    : is_descending ? UINT64_MAX - value
+                                                    : value,
+                           .ordinal = ordinal,
+                           .tie = is_descending ? ~ordinal : ordinal};
+}
+
+static int compare_ranked(const void *a, const void *b) {
+    const struct ranked *x = a, *y = b;
+    if (x->place != y->place) {
+        return x->place < y->place ? -1 : 1;
+    }
+    return (x->tie > y->tie) - (x->tie < y->tie);
+}
+
+// begin_ranks: behind the position to go on from.
+static void begin_ranks(struct source *s) {
+    const struct query *q = s->query;
+    if (!q->after || s->is_ranking) {
+        return;
+    }
+    const struct order_key *key = &q->orders[0];
+    struct value v = row_get(q->after, key->field);
+    s->position.value = index_rank(&q->schema->fields[key->field], v);
+    s->position.row = q->after->ordinal;
+    if (q->order_count > 1) { // its whole group is looked at again
+        s->position.row = key->is_descending ? (int64_t)UINT32_MAX : -1;
+    }
+    s->is_ranking = true;
+}
+
+// rank readies rows that come next in the order in memory: the best of each
+// segment, merged. Returns false if there are none.
+static bool rank(struct source *s) {
+    const struct columns *c = s->columns;
+    const struct query *q = s->query;
+    const struct field *f = &q->schema->fields[q->orders[0].field];
+    bool is_down = q->orders[0].is_descending;
+    uint64_t most = s->ranked * 2;
+    most = most < s->wanted ? s->wanted : most;
+    most = most < ranked_most ? most : ranked_most;
+    struct buf all = {0};
+    uint16_t *offsets = xmalloc(BITS_ROWS * sizeof offsets[0]);
+    uint64_t *values = xmalloc(BITS_ROWS * sizeof values[0]);
+    begin_ranks(s);
+    for (uint32_t i = 0; i < c->segments; i++) {
+        struct packed_position after = s->position;
+        after.row -= (int64_t)i * SCHEMA_SEGMENT;
+        size_t n = packed_top(
+            c->order[i].data, c->order[i].len,
+            f->index == INDEX_PACKED ? f->width : 1, &c->rows[i], is_down,
+            s->is_ranking ? &after : NULL, (size_t)most, offsets, values);
+        for (size_t j = 0; j < n; j++) {
+            struct ranked r =
+                ranked_of(values[j], i * SCHEMA_SEGMENT + offsets[j], is_down);
+            buf_add(&all, &r, sizeof r);
+        }
+    }
+    free(offsets);
+    free(values);
+    const struct ranked *list = (const void *)all.data;
+    size_t n = all.len / sizeof list[0];
+    if (c->segments > 1 && n) {
+        qsort(all.data, n, sizeof list[0], compare_ranked);
+    }
+    n = n < most ? n : (size_t)most;
+    for (size_t i = 0; i < n; i++) {
+        s->group += !s->is_ranking || list[i].value != s->position.value;
+        put(s, list[i].ordinal, s->group);
+        s->position.value = list[i].value;
+        s->position.row = list[i].ordinal;
+        s->is_ranking = true;
+    }
+    s->ranked = most;
+    buf_clear(&all);
+    return n > 0;
+}
+
+// -- walking
+
+// emit puts an entry of the walk out if its bit is set, and clears the bit, so
+// that what is left in the end are the rows without a value.
+static void emit(struct source *s, const struct candidate *c) {
+    uint32_t segment = c->ordinal / SCHEMA_SEGMENT;
+    if (s->columns && s->plan->way == PLAN_COLUMNS) {
+        if (segment >= s->columns->segments) {
+            return;
+        }
+        struct bits *b = &s->columns->rows[segment];
+        if (!bits_test(b, c->ordinal % SCHEMA_SEGMENT)) {
+            return;
+        }
+        bits_clear(b, c->ordinal % SCHEMA_SEGMENT);
+    }
+    put(s, c->ordinal, c->group);
+}
+
+static void on_walked(struct walk *w, const char *code, const char *error) {
+    struct source *s = w->ctx;
+    if (code) {
+        finish(s, code, error);
+        return;
+    }
+    if (s->is_stale) {
+        finish_stale(s);
+        return;
+    }
+    const struct candidate *list = (const void *)w->found.data;
+    size_t n = w->found.len / sizeof list[0];
+    s->costs.entries += n;
+    if (s->query->is_counted && s->plan->is_exact) {
+        s->count += n;
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            emit(s, &list[i]);
+        }
+    }
+    go_on(s);
+}
+
+static void walk_on(struct source *s) {
+    // without columns each entry is a candidate
+    uint64_t n = s->wanted - source_ready(s) + 1;
+    bool is_tested = s->plan->way == PLAN_COLUMNS || s->query->is_counted;
+    n = is_tested ? 1024 : n;
+    s->walked = s->walked * 2 > n ? s->walked * 2 : n;
+    n = is_tested ? s->walked : n;
+    n = n < walk_most ? n : walk_most;
+    generation_ask(s->pool->shared, s->query, &s->is_stale);
+    s->costs.round_trips++;
+    walk_more(s->walk, (uint32_t)n, on_walked, s);
+}
+
+// -- going on
+
+// go_on_walking: returns false when it has asked for more.
+static bool go_on_walking(struct source *s) {
+    const struct plan *p = s->plan;
+    if (!s->walk) {
+        s->walk = new_walk(s);
+    }
+    if (!s->walk->is_over) {
+        walk_on(s);
+        return false;
+    }
+    if (p->tail && !s->is_tail) { // those without a value
+        s->is_tail = true;
+        read_columns(s, p->tail);
+        return false;
+    }
+    s->is_over = !p->has_tail || !scan_bits(s);
+    return true;
+}
+
+// go_on reads until as much is ready as is wanted.
+static void go_on(struct source *s) {
+    while (source_ready(s) < s->wanted && !s->is_over) {
+        if (is_walked(s)) {
+            if (!go_on_walking(s)) {
+                return;
+            }
+        } else if (s->plan->order == ORDER_PACKED) {
+            s->is_over = !rank(s);
+        } else if (!scan_bits(s)) {
+            if (is_windowed(s) &&
+                s->scan / SCHEMA_SEGMENT < s->columns->total) {
+                read_columns(s, s->plan);
+                return;
+            }
+            s->is_over = true;
+        }
+    }
+    if (s->query->is_counted && s->columns && s->wanted == 0) {
+        s->count = source_found(s);
+    }
+    finish(s, NULL, NULL);
+}
+
+void source_open(struct source *s, source_fn done, void *ctx) {
+    const struct plan *p = s->plan;
+    s->done = done;
+    s->ctx = ctx;
+    if (p->way == PLAN_COLUMNS) {
+        read_columns(s, p);
+        return;
+    }
+    // walked to its end, as nothing gets ready
+    bool is_only_counted = s->query->is_counted && p->is_exact;
+    s->wanted = is_only_counted ? UINT64_MAX : 0;
+    go_on(s);
+}
+
+void source_more(struct source *s, uint64_t wanted, source_fn done, void *ctx) {
+    s->done = done;
+    s->ctx = ctx;
+    s->wanted = wanted;
+    go_on(s);
+}

@@ -1,0 +1,216 @@
+// steps: which columns answer a query's conditions, and how they are combined.
+#include "model/steps.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+bool steps_have_values(const struct field *f) {
+    return f->index == INDEX_BITMAP || f->index == INDEX_SET;
+}
+
+bool steps_are_ranged(const struct field *f) {
+    return f->has_zset || f->has_lex;
+}
+
+// can_read says whether columns answer a condition.
+bool steps_can_read_condition(const struct query *q,
+                              const struct condition *c) {
+    const struct field *f = &q->schema->fields[c->field];
+    if (c->op == COND_RANGE) {
+        return f->index == INDEX_PACKED || steps_are_ranged(f);
+    }
+    return f->index != INDEX_NONE || steps_are_ranged(f);
+}
+
+// can_read_clause: of a group of alternatives all have to be read; of others
+// what is read leaves some rows too many.
+bool steps_can_read(const struct query *q, uint32_t i) {
+    const struct clause *c = &q->clauses[i];
+    if (c->kind == CLAUSE_CONDITION) {
+        return steps_can_read_condition(q, &q->conditions[c->condition]);
+    }
+    bool is_any = c->kind == CLAUSE_ANY;
+    for (uint32_t k = i + 1; k < c->end; k = q->clauses[k].end) {
+        if (steps_can_read(q, k) != is_any) {
+            return !is_any;
+        }
+    }
+    return is_any;
+}
+
+// is_exact_clause: no row too many.
+bool steps_are_exact(const struct query *q, uint32_t i) {
+    const struct clause *c = &q->clauses[i];
+    for (uint32_t k = i; k < c->end; k++) {
+        if (q->clauses[k].kind == CLAUSE_CONDITION &&
+            !steps_can_read_condition(
+                q, &q->conditions[q->clauses[k].condition])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool steps_order_by_choice(const struct field *f) {
+    return f->index == INDEX_BITMAP && f->choice_count < 255;
+}
+
+// -- writing them down
+
+static void add_step(struct plan *p, enum plan_read read, enum plan_join join,
+                     int condition, uint32_t value) {
+    p->steps = xrealloc(p->steps, (p->step_count + 1) * sizeof p->steps[0]);
+    p->steps[p->step_count++] =
+        (struct plan_step){read, join, condition, value, false};
+}
+
+static void add_whole(struct plan *p, enum plan_join join, int condition,
+                      enum plan_read read) {
+    add_step(p, read, join, condition, 0);
+    p->steps[p->step_count - 1].is_whole = true;
+}
+
+static void begin(struct plan *p, bool is_all, uint32_t *depth) {
+    add_step(p, is_all ? BEGIN_ALL : BEGIN_NONE, JOIN_AND, -1, 0);
+    ++*depth;
+    p->depth = *depth > p->depth ? *depth : p->depth;
+}
+
+static void end(struct plan *p, enum plan_join join, uint32_t *depth) {
+    add_step(p, END_SET, join, -1, 0);
+    --*depth;
+}
+
+// add_values: the bitmaps or ranges of a condition's values, each joined alike.
+static void add_values(struct plan *p, const struct condition *c,
+                       const struct field *f, int i, enum plan_join join) {
+    for (uint32_t v = 0; v < c->count; v++) {
+        if (f->index == INDEX_SET) {
+            add_step(p, READ_SET, join, i, v);
+        }
+        add_step(p, steps_have_values(f) ? READ_BITMAP : READ_LEX, join, i, v);
+    }
+}
+
+// add_negated: all rows but those, and those without a value.
+static void add_negated(const struct query *q, struct plan *p, int i) {
+    const struct condition *c = &q->conditions[i];
+    const struct field *f = &q->schema->fields[c->field];
+    if (c->op == COND_IN) {
+        add_values(p, c, f, i, JOIN_WITHOUT);
+    }
+    if (!f->is_required) {
+        add_step(p, READ_NULL, JOIN_WITHOUT, i, 0);
+    }
+}
+
+// add_ranged: a part of an ordered index, which has no row without a value.
+static void add_ranged(const struct query *q, struct plan *p, int i,
+                       enum plan_join join, uint32_t *depth) {
+    const struct condition *c = &q->conditions[i];
+    const struct field *f = &q->schema->fields[c->field];
+    enum plan_read read = f->has_lex ? READ_LEX : READ_ZSET;
+    if (c->op == COND_NULL && join == JOIN_AND) {
+        add_whole(p, c->is_negated ? JOIN_AND : JOIN_WITHOUT, i, read);
+        return;
+    }
+    bool is_simple = !c->is_negated && (c->op == COND_RANGE || c->count == 1);
+    if (is_simple) {
+        add_step(p, read, join, i, 0);
+        return;
+    }
+    begin(p, c->op == COND_NULL && !c->is_negated, depth);
+    if (c->op == COND_NULL) {
+        add_whole(p, c->is_negated ? JOIN_OR : JOIN_WITHOUT, i, read);
+    } else if (c->is_negated) {
+        add_whole(p, JOIN_OR, i, read);
+    }
+    uint32_t n = c->op == COND_RANGE ? 1 : c->op == COND_IN ? c->count : 0;
+    for (uint32_t v = 0; v < n; v++) {
+        add_step(p, read, c->is_negated ? JOIN_WITHOUT : JOIN_OR, i, v);
+    }
+    end(p, join, depth);
+}
+
+static void add_condition(const struct query *q, struct plan *p, int i,
+                          enum plan_join join, uint32_t *depth) {
+    const struct condition *c = &q->conditions[i];
+    const struct field *f = &q->schema->fields[c->field];
+    if (f->index == INDEX_PACKED) {
+        add_step(p, READ_PACKED, join, i, 0);
+    } else if (!steps_have_values(f) || c->op == COND_RANGE) {
+        add_ranged(q, p, i, join, depth);
+    } else if (c->op == COND_NULL && !c->is_negated) {
+        add_step(p, READ_NULL, join, i, 0);
+    } else if (c->is_negated && join == JOIN_AND) {
+        add_negated(q, p, i);
+    } else if (c->is_negated) {
+        begin(p, true, depth);
+        add_negated(q, p, i);
+        end(p, join, depth);
+    } else if (join == JOIN_OR || (c->count == 1 && f->index != INDEX_SET)) {
+        add_values(p, c, f, i, join);
+    } else {
+        begin(p, false, depth);
+        add_values(p, c, f, i, JOIN_OR);
+        end(p, join, depth);
+    }
+}
+
+static void add_clause(const struct query *q, struct plan *p, uint32_t i,
+                       enum plan_join join, uint32_t *depth) {
+    const struct clause *c = &q->clauses[i];
+    if (!steps_can_read(q, i)) {
+        return;
+    }
+    if (c->kind == CLAUSE_CONDITION) {
+        add_condition(q, p, (int)c->condition, join, depth);
+        return;
+    }
+    uint32_t only = i + 1;
+    while (only < c->end && !steps_can_read(q, only)) {
+        only = q->clauses[only].end;
+    }
+    if (only < c->end && q->clauses[only].end == c->end) {
+        add_clause(q, p, only, join, depth);
+        return;
+    }
+    enum plan_join inner = c->kind == CLAUSE_ALL ? JOIN_AND : JOIN_OR;
+    if (inner != join) {
+        begin(p, inner == JOIN_AND, depth);
+    }
+    for (uint32_t k = i + 1; k < c->end; k = q->clauses[k].end) {
+        add_clause(q, p, k, inner, depth);
+    }
+    if (inner != join) {
+        end(p, join, depth);
+    }
+}
+
+void steps_begin(struct plan *p) {
+    p->depth = 1;
+    add_step(p, READ_ROWS, JOIN_OR, -1, 0);
+}
+
+void steps_add(const struct query *q, struct plan *p, uint32_t clause) {
+    uint32_t depth = 1;
+    add_clause(q, p, clause, JOIN_AND, &depth);
+}
+
+void steps_add_null(const struct query *q, struct plan *p) {
+    uint32_t depth = 1;
+    add_condition(q, p, (int)q->count, JOIN_AND, &depth);
+}
+
+void steps_add_order(const struct query *q, struct plan *p) {
+    const struct field *f = &q->schema->fields[q->orders[0].field];
+    uint32_t n = f->type == FIELD_BOOLEAN ? 2 : f->choice_count;
+    if (f->index == INDEX_PACKED) {
+        add_step(p, READ_ORDER, JOIN_AND, -1, 0);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        add_step(p, READ_ORDER_OF, JOIN_AND, -1, i);
+    }
+}
