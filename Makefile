@@ -12,6 +12,8 @@
 ## make browser    drives the pastebin in a headless Chromium
 ## make bench      the benchmarks
 ## make soak       twice ten minutes of faults under load; SECONDS=60 for one
+## make fuzz       random queries against a look at every row; QUERIES=100000,
+##                 SEED=7; WRITERS=8 SECONDS=60: while tasks write
 ## make format     lays out the C sources as lint wants them
 ## make install    into PREFIX (/usr/local), below DESTDIR if that is set
 ## make deps       the packages for make run (Debian 12 and 13, root or sudo)
@@ -65,7 +67,7 @@ Q   := $(if $(V),,@)
 say  = $(if $(V),,@echo '$1 $2')
 
 .PHONY: all build run test c-tests specs sanitized clang lint format browser \
-        bench soak install deps test-deps clean help compiled force
+        bench soak fuzz install deps test-deps clean help compiled force
 .DELETE_ON_ERROR:
 
 all: build
@@ -180,6 +182,11 @@ soak: build
 	@.ci/packages $(RUN_PACKAGES)
 	@timeout -k 5 $$(($(SECONDS) + 300)) $(BUILD)/neap spec/soak.lua $(SECONDS)
 	@SECONDS=$(SECONDS) timeout -k 5 $$(($(SECONDS) + 300)) $(BUILD)/neap spec/soak_model.lua
+
+# The settings are the environment's.
+fuzz: build
+	@.ci/packages $(RUN_PACKAGES)
+	@NEAP_REDIS=memory $(BUILD)/neap spec/fuzz_query.lua
 
 deps:
 	@.ci/packages $(BUILD_PACKAGES) $(RUN_PACKAGES)

@@ -13,9 +13,9 @@
 -- others may have written since.
 local neap = require "neap"
 local model, field, null = neap.model, neap.field, neap.null
-local M = {}
 local Random = {}
 Random.__index = Random
+local M = { Random = Random }
 
 --- new(seed): the same numbers for the same seed, everywhere.
 function M.new(seed)
@@ -39,13 +39,15 @@ local long = ("long"):rep(17)
 local pools = {
   string = { "", "a", "b", "A", "USA", "a:b", "a=b", "x~y", "{a}", "?", "a\0b", "a\0", "\0",
     "\255\254", "\195\40", "ж", "a b\r\nc", ("x"):rep(64), ("x"):rep(65), long, long .. "\0",
+    ("x"):rep(64) .. "y", ("x"):rep(64) .. "\255",
     ("#"):rep(65), "0=a", "*", "[a-z]", "null", "1:a", "1:a1:b", "a#1" },
   bytes = { "", "\0", "\0\255", "\255", "a", ("\1"):rep(64), ("\1"):rep(65), "\r\n" },
   text = { "", "once upon a time", ("tale "):rep(500), "\0" },
   date = { "0001-01-01", "9999-12-31", "1969-12-31", "1970-01-01", "2000-02-29", "2024-02-29",
     "2024-03-01", "1900-03-01", "1582-10-10" },
   number = { 0, 1, -1, 0.5, 0.1, 1 / 3, -2.5, 1e300, -1e300, 5e-324, 2 ^ 53, 1e15, 123456.789 },
-  time = { 0, 1, 1700000000, 1700000000.123, 1700000000.124, -5, 4102444800 },
+  time = { 0, 1, 1700000000, 1700000000.123, 1700000000.124, -5, 4102444800,
+    1700000000.123456, 1700000000.123457, -0.000001, -86400.5 },
   boolean = { true, false },
   json = { { 1, 2 }, { a = { b = "c" } }, 5, "text", { x = null } },
 }
@@ -91,7 +93,10 @@ local function plain(f, v)
     has[one] = true
   end
   if f.kind == "set" then
-    table.sort(list, function(a, b) return tostring(a) < tostring(b) end)
+    table.sort(list, function(a, b)
+      if type(a) == "boolean" then return not a and b end
+      return a < b
+    end)
   end
   return list
 end
@@ -199,12 +204,13 @@ local shapes = {
 }
 M.shapes = #shapes
 
--- learn notes the names of a model's fields, sorted.
-local function learn(g, m)
+--- g:learn(model, indexes): notes the names of a model's fields, sorted, and its compound
+-- indexes. Returns the model.
+function Random:learn(m, indexes)
   local names = {}
   for name in pairs(m.fields) do names[#names + 1] = name end
   table.sort(names)
-  g.names[m] = names
+  self.names[m], self.indexes[m] = names, indexes or {}
   return m
 end
 
@@ -214,8 +220,7 @@ function Random:define(name, shape)
   local m = model.define(name, fields, options)
   m:drop()
   m:sync()
-  self.indexes[m] = options and options.indexes or {}
-  return learn(self, m)
+  return self:learn(m, options and options.indexes)
 end
 
 -- writes --------------------------------------------------------------------
