@@ -418,9 +418,12 @@ end
 
 -- number_text is the shortest text that reads back as the same number.
 local function number_text(v)
-  for digits = 15, 17 do
+  if v == floor(v) and math.abs(v) <= 2 ^ 53 then return format("%.0f", v) end
+  for digits = math.abs(v) < 2.2250738585072014e-308 and 1 or 15, 17 do
     local text = format("%." .. digits .. "g", v)
-    if tonumber(text) == v then return text end
+    if tonumber(text) == v then
+      return (text:gsub("e([+-]?)0*", function(sign) return sign == "-" and "e-" or "e" end))
+    end
   end
 end
 

@@ -177,21 +177,28 @@ function M.waits(list)
   return false
 end
 
--- keys_through asks the other model for the rows that a condition finds.
-local function keys_through(model, c)
-  local other = c.through
-  local found = other:where({ [c.field] = c.value }):limit(through_most + 1):ids()
+-- keys_through asks the other model for the rows that a condition finds. What negates it is
+-- meant for the other model's field: a row that refers to none has no value there. So it is
+-- asked negated, and not negated again by the group that it stands in.
+local function keys_through(model, c, is_negated)
+  local other, value = c.through, c.value
+  if (c.negated or false) ~= is_negated then value = M.ne(value) end
+  -- its key is in no index that could leave some out, but they must be few anyway
+  local scan = c.field == other.primary
+  local found = other:where({ [c.field] = value }, { scan = scan }):limit(through_most + 1):ids()
   if #found > through_most then
     fail("model.too_many", "model %s: the condition on %s.%s finds more than %d rows of %s; "
       .. "look for these first", model.name, c.ref, c.field, through_most, other.name)
   end
-  return { c.ref, "in", found, negated = c.negated }
+  return { c.ref, "in", found, negated = is_negated }
 end
 
-local function resolve(model, list)
+local function resolve(model, list, is_negated)
   local copy = { group = list.group }
+  if list.group == "none" then is_negated = not is_negated end
   for i, c in ipairs(list) do
-    copy[i] = c.through and keys_through(model, c) or c.group and resolve(model, c) or c
+    copy[i] = c.through and keys_through(model, c, is_negated)
+      or c.group and resolve(model, c, is_negated) or c
   end
   return copy
 end
@@ -199,7 +206,7 @@ end
 --- query_condition.resolve(model, list): the group with each condition on another model
 -- replaced by the keys of the rows that it finds; this waits.
 function M.resolve(model, list)
-  return M.waits(list) and resolve(model, list) or list
+  return M.waits(list) and resolve(model, list, false) or list
 end
 
 -- plain is the group as far as it can be checked without asking for other models.
