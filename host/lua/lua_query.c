@@ -9,6 +9,8 @@
 #include "lua/lua_row.h"
 #include "model/cursor.h"
 #include "model/exec.h"
+#include "model/tally.h"
+#include "model/value.h"
 
 #define QUERY "neap.query"
 
@@ -87,15 +89,16 @@ static void read_position(lua_State *L, struct query *q, int index) {
 }
 
 // query(model, { conditions =, orders =, limit =, offset =, after =, scan =,
-// counted = }) -> query
+// counted =, tally = field }) -> query
 static int l_query(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     struct pool *p = lua_model_pool(L, m);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
-    static const char *const names[] = {
-        "conditions", "orders", "limit", "offset", "after", "scan", "counted"};
-    for (int i = 0; i < 7; i++) {
+    static const char *const names[] = {"conditions", "orders", "limit",
+                                        "offset",     "after",  "scan",
+                                        "counted",    "tally"};
+    for (int i = 0; i < 8; i++) {
         lua_getfield(L, 2, names[i]);
     }
     struct query q = {.schema = &m->schema,
@@ -105,6 +108,11 @@ static int l_query(lua_State *L) {
                       .is_counted = lua_toboolean(L, 9)};
     if (!lua_isnil(L, 4)) {
         read_orders(L, &q, 4);
+    }
+    if (!lua_isnil(L, 10)) { // in the place of an order
+        q.is_tallied = true;
+        q.orders[0].field = (uint32_t)schema_find(q.schema, lua_tostring(L, 10),
+                                                  lua_objlen(L, 10));
     }
     lua_condition_read(L, &q, 3);
     read_position(L, &q, 7);
@@ -256,6 +264,61 @@ static int l_query_count(lua_State *L) {
     return 1;
 }
 
+// push_choice pushes the value that is stored as v. // [-0, +1]
+static void push_choice(lua_State *L, const struct tally *t, uint64_t v) {
+    const struct field *f = t->field;
+    if (f->type == FIELD_BOOLEAN) {
+        lua_pushboolean(L, v == 2);
+    } else if (f->type == FIELD_ENUM) {
+        lua_pushstring(L, f->choices[v - 1]);
+    } else if (f->type == FIELD_DATE) {
+        char text[VALUE_DATE];
+        size_t len = value_format_date(text, (int32_t)tally_number(t, v));
+        lua_pushlstring(L, text, len);
+    } else {
+        lua_pushnumber(L, tally_number(t, v));
+    }
+}
+
+// query_tally(query) -> { count =, nulls =, sum =, min =, max =, values = {
+// { value, count }... } }; nil if the plan has none
+static int l_query_tally(lua_State *L) {
+    struct exec *e = check_box(L)->exec;
+    const struct tally *t = e->source.tally;
+    if (!t) {
+        return 0;
+    }
+    lua_createtable(L, 0, 6);
+    lua_pushnumber(L, (double)t->count);
+    lua_setfield(L, -2, "count");
+    lua_pushnumber(L, (double)t->nulls);
+    lua_setfield(L, -2, "nulls");
+    lua_pushnumber(L, (double)t->sum);
+    lua_setfield(L, -2, "sum");
+    if (t->count) {
+        push_choice(L, t, t->least);
+        lua_setfield(L, -2, "min");
+        push_choice(L, t, t->most);
+        lua_setfield(L, -2, "max");
+    }
+    if (t->by_value) {
+        int n = 0;
+        lua_newtable(L);
+        for (uint32_t v = 1; v < t->values; v++) {
+            if (t->by_value[v]) {
+                lua_createtable(L, 2, 0);
+                push_choice(L, t, v);
+                lua_rawseti(L, -2, 1);
+                lua_pushnumber(L, (double)t->by_value[v]);
+                lua_rawseti(L, -2, 2);
+                lua_rawseti(L, -2, ++n);
+            }
+        }
+        lua_setfield(L, -2, "values");
+    }
+    return 1;
+}
+
 // query_cursor(query) -> the position of the last row that was handed out
 static int l_query_cursor(lua_State *L) {
     struct exec *e = check_box(L)->exec;
@@ -316,6 +379,7 @@ static const luaL_Reg functions[] = {{"query", l_query},
                                      {"query_explain", l_query_explain},
                                      {"query_plan", l_query_plan},
                                      {"query_cursor", l_query_cursor},
+                                     {"query_tally", l_query_tally},
                                      {"query_costs", l_query_costs},
                                      {NULL, NULL}};
 

@@ -1,4 +1,5 @@
 // explain: plans as text.
+#include <math.h>
 #include <string.h>
 
 #include "model/plan.h"
@@ -12,7 +13,7 @@ static void add_number(const struct field *f, double v, struct buf *b) {
     size_t n = 0;
     if (f->type == FIELD_TIME) {
         n = value_format_time(text, v);
-    } else if (f->type == FIELD_DATE) {
+    } else if (f->type == FIELD_DATE && fabs(v) < 1e9) {
         n = value_format_date(text, (int32_t)v);
     }
     if (n) {
@@ -36,16 +37,38 @@ static void add_text(struct value v, struct buf *b) {
     buf_adds(b, v.len > most ? "..." : "");
 }
 
-// add_bound: what a bound of strings was made of.
-static void add_bound(struct value v, struct buf *b) {
-    struct buf text = {0};
-    if (value_unescape(v.p + 1, v.len - 1, &text) < 0) { // of a prefix
-        text.len = 0;
-        buf_add(&text, v.p + 1, v.len - 1);
+// bound_text gives what a bound of strings was made of. Returns 1 if the bound
+// lies behind all rows of that value, 0 if before them, -1 if it is that of a
+// prefix.
+static int bound_text(struct value v, struct buf *text) {
+    int n = value_unescape(v.p + 1, v.len - 1, text);
+    if (n < 0) {
+        buf_add(text, v.p + 1, v.len - 1);
+        return -1;
     }
+    return v.len - 1 > (size_t)n;
+}
+
+static void add_quoted(const char *before, const struct buf *text,
+                       struct buf *b) {
+    buf_printf(b, " %s '", before);
+    add_text((struct value){text->data, text->len}, b);
     buf_addc(b, '\'');
-    add_text((struct value){text.data, text.len}, b);
-    buf_addc(b, '\'');
+}
+
+static void add_text_range(const struct condition *c, struct buf *b) {
+    struct buf text = {0};
+    bool is_prefix = false;
+    if (c->least.p) {
+        int at = bound_text(c->least, &text);
+        is_prefix = at < 0;
+        add_quoted(is_prefix ? "begins with" : at ? "above" : "from", &text, b);
+    }
+    if (c->most.p && !is_prefix) {
+        text.len = 0;
+        int at = bound_text(c->most, &text);
+        add_quoted(at ? "up to" : "below", &text, b);
+    }
     buf_clear(&text);
 }
 
@@ -69,14 +92,7 @@ static void add_condition(const struct query *q, uint32_t i,
     } else if (c->op == COND_IN) {
         buf_printf(b, " one of %u values", c->count);
     } else if (c->least.p || c->most.p) {
-        buf_adds(b, c->least.p ? " from " : "");
-        if (c->least.p) {
-            add_bound(c->least, b);
-        }
-        buf_adds(b, c->most.p ? " to " : "");
-        if (c->most.p) {
-            add_bound(c->most, b);
-        }
+        add_text_range(c, b);
     } else {
         buf_adds(b, " between ");
         add_number(f, c->low, b);
@@ -162,6 +178,16 @@ static int condition_of_set(const struct plan *p, uint32_t i, uint32_t end) {
     return condition;
 }
 
+// has_null_step: further steps of the condition read the rows without a value.
+static bool has_null_step(const struct plan *p, uint32_t i, int condition) {
+    while (i < p->step_count && p->steps[i].condition == condition) {
+        if (p->steps[i++].read == READ_NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void explain_steps(const struct query *q, const struct plan_sizes *sizes,
                           const struct plan *p, struct buf *b) {
     static const char *const joins[] = {"and ", "or ", "without "};
@@ -172,19 +198,23 @@ static void explain_steps(const struct query *q, const struct plan_sizes *sizes,
         const struct plan_step *step = &p->steps[i];
         if (step->read == END_SET) {
             depth--;
+            is_first = false;
             last = -2;
             continue;
         }
         bool begins = step->read == BEGIN_ALL || step->read == BEGIN_NONE;
         uint32_t end = begins ? set_end(p, i) : i;
         enum plan_join join = p->steps[end].join;
-        if (begins && condition_of_set(p, i, end) >= 0) {
+        bool is_empty = begins && end == i + 1;
+        if (begins && !is_empty && condition_of_set(p, i, end) >= 0) {
             step++;
             i = end;
         } else if (begins) {
             add_indent(depth++, b);
-            buf_adds(b,
-                     step->read == BEGIN_ALL ? "or all of\n" : "and any of\n");
+            buf_adds(b, is_first ? "" : joins[join]);
+            buf_adds(b, is_empty                  ? "nothing\n"
+                        : step->read == BEGIN_ALL ? "all of\n"
+                                                  : "any of\n");
             is_first = true;
             last = -2;
             continue;
@@ -204,10 +234,15 @@ static void explain_steps(const struct query *q, const struct plan_sizes *sizes,
             if ((uint32_t)step->condition < q->count) {
                 add_estimate(q, sizes, (uint32_t)step->condition, join, b);
             }
+            bool is_null_too = p->steps[i].read != READ_NULL &&
+                               i + 1 < p->step_count &&
+                               has_null_step(p, i + 1, step->condition);
+            buf_adds(b, is_null_too ? ", nor those without a value" : "");
         } else if (i) {
             buf_printf(b, " of %s, to order by",
                        q->schema->fields[q->orders[0].field].name);
-            last = -1;
+        } else {
+            last = -2;
         }
         buf_addc(b, '\n');
     }
@@ -279,12 +314,6 @@ static void explain_path(const struct query *q, const struct plan_sizes *sizes,
 
 static void explain_sort(const struct query *q, const struct plan *p,
                          struct buf *b) {
-    if (p->order == ORDER_PACKED) {
-        const struct order_key *key = &q->orders[0];
-        buf_printf(b, "sort by %s in memory, %s\n",
-                   q->schema->fields[key->field].name,
-                   key->is_descending ? "descending" : "ascending");
-    }
     bool is_all = p->order == ORDER_FETCHED && q->order_count > 0;
     if (!is_all && q->order_count < 2) {
         return;
@@ -329,14 +358,20 @@ void plan_explain(const struct query *q, const struct plan_sizes *sizes,
     case PLAN_COLUMNS: explain_columns(q, sizes, p, b); break;
     case PLAN_WALK: break;
     }
+    if (p->order == ORDER_PACKED) {
+        const struct order_key *key = &q->orders[0];
+        buf_printf(b, "sort them by %s, %s\n",
+                   q->schema->fields[key->field].name,
+                   key->is_descending ? "descending" : "ascending");
+    }
     if (p->way == PLAN_WALK || p->order == ORDER_WALK) {
         explain_path(q, sizes, p, b);
     }
-    explain_sort(q, p, b);
     if (q->is_counted && p->is_exact) {
         buf_adds(b, "count them\n");
         return;
     }
     buf_adds(b, "fetch the rows, testing each condition again\n");
+    explain_sort(q, p, b);
     explain_end(q, b);
 }

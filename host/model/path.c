@@ -27,14 +27,43 @@ int path_find_compound(const struct query *q, int field, bool is_building) {
     return found;
 }
 
+// find_ranged returns the field of a range that an ordered index has, or -1.
+static int find_ranged(const struct query *q) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        uint32_t field = q->conditions[i].field;
+        if (query_find_range(q, field) == (int)i &&
+            steps_are_ranged(&q->schema->fields[field])) {
+            return (int)field;
+        }
+    }
+    return -1;
+}
+
+// find_null says whether no row has a value in the field.
+static bool find_null(const struct query *q, uint32_t field) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        const struct condition *c = &q->conditions[i];
+        if (c->field == field && c->is_top && c->op == COND_NULL &&
+            !c->is_negated) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool path_find(const struct query *q, struct path *path) {
-    bool is_ordered = q->order_count > 0;
-    int field = is_ordered ? (int)q->orders[0].field : -1;
+    int field = q->order_count ? (int)q->orders[0].field : -1;
     path->compound = path_find_compound(q, field, false);
     if (path->compound >= 0) {
         const struct compound *c = &q->schema->compounds[path->compound];
         field = c->fields[c->count - 1];
-    } else if (!is_ordered || !steps_are_ranged(&q->schema->fields[field])) {
+    } else if (field < 0) {
+        field = find_ranged(q);
+    }
+    bool is_indexed =
+        path->compound >= 0 ||
+        (field >= 0 && steps_are_ranged(&q->schema->fields[field]));
+    if (!is_indexed || find_null(q, (uint32_t)field)) {
         return false;
     }
     path->field = (uint32_t)field;
@@ -48,7 +77,9 @@ bool path_covers(const struct query *q, const struct path *path,
         return false;
     }
     int condition = (int)q->clauses[clause].condition;
-    if (condition == path->bounds) {
+    const struct condition *has = &q->conditions[condition];
+    bool has_value = has->op == COND_NULL && has->is_negated;
+    if (condition == path->bounds || (has_value && has->field == path->field)) {
         return true;
     }
     if (path->compound < 0) {

@@ -12,7 +12,7 @@ struct path {
 };
 
 // path_find returns false if there is none in the query's order. Without an
-// order, any compound index will do.
+// order, any compound index will do, or a range.
 bool path_find(const struct query *q, struct path *path);
 
 // path_find_compound returns the compound index, in use or under construction,

@@ -50,13 +50,15 @@ static int refuse_condition(const struct query *q, const struct condition *c,
                  "scan = true }",
                  model, f->name);
     } else {
+        bool has_none = f->type == FIELD_TEXT || f->type == FIELD_JSON;
+        bool can_sort = schema_is_numeric(f) || f->type == FIELD_STRING;
         snprintf(error, size,
-                 "model %s: field %s has no index; add index = true%s, or "
-                 "query with { scan = true }",
-                 model, f->name,
-                 schema_is_numeric(f) || f->type == FIELD_STRING
-                     ? " (or sort = true)"
-                     : "");
+                 "model %s: field %s has no index; %s%squery with { scan = "
+                 "true }",
+                 model, f->name, has_none ? "" : "add index = true",
+                 has_none   ? ""
+                 : can_sort ? " (or sort = true), or "
+                            : ", or ");
     }
     return -1;
 }
@@ -119,7 +121,7 @@ static double read_cost(const struct planner *s, uint32_t i, double *whole) {
     const struct field *f = &s->q->schema->fields[c->field];
     double segments = s->sizes ? s->sizes->segments : 1;
     double bitmap = segments * cost_command + s->rows / 8 * cost_byte;
-    if (f->index == INDEX_PACKED) {
+    if (f->index == INDEX_PACKED && !steps_by_range(s->q, s->sizes, i)) {
         return segments * cost_command + s->rows * f->width * cost_byte;
     }
     if (steps_have_values(f) && c->op != COND_RANGE) {
@@ -217,7 +219,9 @@ static void set_cost(const struct planner *s, struct option *o, double columns,
     }
     bool is_only_counted = q->is_counted && o->is_exact;
     o->ns = whole + (is_only_counted ? 0 : o->candidates * share * cost_row);
-    if (o->order == ORDER_WALK || o->way == PLAN_WALK) {
+    if (o->way == PLAN_WALK && is_only_counted) {
+        o->ns += cost_command;
+    } else if (o->order == ORDER_WALK || o->way == PLAN_WALK) {
         o->ns += cost_command + path * share * cost_walked;
     } else if (o->order == ORDER_PACKED) {
         o->ns += o->candidates * cost_ranked;
@@ -258,13 +262,14 @@ static void weigh_columns(const struct planner *s, enum plan_order order,
         columns +=
             segments * cost_command + s->rows * order_bytes(f) * cost_byte;
     }
-    o.matching = o.candidates = s->rows;
-    o.is_exact = true;
-    for (uint32_t i = 0; i < s->count; i++) {
-        o.matching *= share_of_clause(s, s->tops[i]);
-    }
     if (order == ORDER_WALK && s->sizes && s->sizes->path != PLAN_UNKNOWN) {
         entries = (double)s->sizes->path;
+    }
+    o.matching = o.candidates = path ? entries : s->rows;
+    o.is_exact = true;
+    for (uint32_t i = 0; i < s->count; i++) {
+        bool is_covered = path_covers(q, path, s->tops[i]);
+        o.matching *= is_covered ? 1 : share_of_clause(s, s->tops[i]);
     }
     for (uint32_t i = 0; i <= s->count; i++) {
         struct option one = o;
@@ -274,16 +279,17 @@ static void weigh_columns(const struct planner *s, enum plan_order order,
         }
         one.is_tested = !one.is_exact;
         set_cost(s, &one, columns, whole, entries);
-        bool fits = order != ORDER_FETCHED || one.candidates <= fetch_most;
-        if (fits && (best->ns < 0 || one.ns < best->ns)) {
+        if (order == ORDER_FETCHED && one.candidates > fetch_most) {
+            one.ns *= 1000; // only if there is no other way
+        }
+        if (best->ns < 0 || one.ns < best->ns) {
             *best = one;
         }
         if (i == s->count || !steps_can_read(q, s->tops[i])) {
             return;
         }
-        double share = share_of_clause(s, s->tops[i]);
-        o.candidates *= share;
         if (!path_covers(q, path, s->tops[i])) {
+            o.candidates *= share_of_clause(s, s->tops[i]);
             columns += read_cost_clause(s, s->tops[i], &whole);
             o.is_exact = o.is_exact && steps_are_exact(q, s->tops[i]);
         }
@@ -361,6 +367,14 @@ static bool is_empty(const struct query *q, uint32_t i) {
     return is_any;
 }
 
+static const char *cure_of_order(const struct field *f) {
+    if (f->type == FIELD_ENUM || f->type == FIELD_BOOLEAN) {
+        return "; add index = true";
+    }
+    return schema_is_numeric(f) || f->type == FIELD_STRING ? "; add sort = true"
+                                                           : "";
+}
+
 static int check_order(const struct query *q, struct plan *p, char *error,
                        size_t size) {
     for (uint32_t i = 0; i < q->order_count; i++) {
@@ -374,9 +388,8 @@ static int check_order(const struct query *q, struct plan *p, char *error,
             return refuse_building(q, field, p, error, size);
         }
         if (is_only_way) {
-            snprintf(error, size,
-                     "model %s: field %s cannot be ordered by; add sort = true",
-                     q->schema->name, f->name);
+            snprintf(error, size, "model %s: field %s cannot be ordered by%s",
+                     q->schema->name, f->name, cure_of_order(f));
             return -1;
         }
     }
@@ -402,7 +415,9 @@ static struct option choose(struct planner *s) {
     struct option best = {.ns = -1};
     if (q->order_count == 0 || q->is_counted) {
         weigh_columns(s, ORDER_NONE, &best);
-        weigh_walk(s, &best);
+        if (!q->is_tallied) {
+            weigh_walk(s, &best);
+        }
         return best;
     }
     const struct field *f = &q->schema->fields[q->orders[0].field];
@@ -424,9 +439,9 @@ static struct plan *make_tail(const struct planner *s) {
     p->way = PLAN_COLUMNS;
     steps_begin(p);
     for (uint32_t i = 0; i < s->count; i++) {
-        steps_add(s->q, p, s->tops[i]);
+        steps_add(s->q, s->sizes, p, s->tops[i]);
     }
-    steps_add_null(s->q, p);
+    steps_add_null(s->q, s->sizes, p);
     return p;
 }
 
@@ -474,10 +489,13 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     steps_begin(p);
     for (uint32_t i = 0; i < o.read; i++) {
         if (!path_covers(q, path, s.tops[i])) {
-            steps_add(q, p, s.tops[i]);
+            steps_add(q, sizes, p, s.tops[i]);
         }
     }
-    if (o.order == ORDER_PACKED) {
+    const struct field *f = &q->schema->fields[q->orders[0].field];
+    p->is_tallied = q->is_tallied && p->is_exact && o.way == PLAN_COLUMNS &&
+                    !f->is_building && is_in_memory(f);
+    if (o.order == ORDER_PACKED || p->is_tallied) {
         steps_add_order(q, p);
     }
     free(s.tops);

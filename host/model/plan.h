@@ -69,6 +69,7 @@ struct plan {
     uint32_t step_count;
     uint32_t depth;     // how many sets are begun at a time, at most
     bool is_exact;      // the columns have the rows that match, and no others
+    bool is_tallied;    // of exact columns, with the field to be tallied
     bool is_tested;     // conditions are left that only the rows show
     bool has_tail;      // rows without a value come behind those walked;
     struct plan *tail;  // how to read them, if no columns leave them over

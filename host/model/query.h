@@ -67,6 +67,7 @@ struct query {
     struct row *after; // only rows that come behind it in the order; or NULL
     bool may_scan;     // conditions without an index are tested on the rows
     bool is_counted;   // only their number is wanted
+    bool is_tallied;   // likewise, and what the field orders[0] has
 };
 
 // query_finish derives what the clauses say of each condition, and makes the

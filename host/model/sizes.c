@@ -209,7 +209,7 @@ static void ask_condition(struct sizes *s, int i) {
     if (!steps_can_read_condition(s->query, c)) {
         return;
     }
-    if (f->index == INDEX_PACKED) {
+    if (f->index == INDEX_PACKED && (!f->has_zset || c->op == COND_NULL)) {
         ask_packed(s, i);
     } else if (!steps_have_values(f) || c->op == COND_RANGE) {
         ask_ranged(s, i);

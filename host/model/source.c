@@ -10,6 +10,7 @@
 #include "model/generation.h"
 #include "model/index.h"
 #include "model/packed.h"
+#include "model/tally.h"
 
 static const uint64_t walk_most = 4096;      // entries read at a time,
 static const uint64_t ranked_most = 65536;   // rows that are sorted at a time
@@ -72,6 +73,10 @@ void source_clear(struct source *s) {
     }
     if (s->walk) {
         walk_free(s->walk);
+    }
+    if (s->tally) {
+        tally_clear(s->tally);
+        free(s->tally);
     }
     buf_clear(&s->ready);
     *s = (struct source){0};
@@ -137,7 +142,8 @@ static uint64_t column_bytes(const struct source *s, uint32_t segments) {
 }
 
 static bool is_windowed(const struct source *s) {
-    return s->plan->order == ORDER_NONE && !s->query->is_counted &&
+    bool is_by_window = s->plan->is_tallied || !s->query->is_counted;
+    return s->plan->order == ORDER_NONE && is_by_window &&
            !columns_are_whole(s->plan);
 }
 
@@ -149,7 +155,20 @@ static void on_columns(struct columns *c, const char *code, const char *error) {
         finish(s, code, error);
         return;
     }
+    for (uint32_t i = 0; s->is_tail && i < c->segments; i++) {
+        walk_take_out(s->walk, c->first + i, &c->rows[i]);
+    }
     go_on(s);
+}
+
+// tally_window adds what was read; false if that was all.
+static bool tally_window(struct source *s) {
+    const struct columns *c = s->columns;
+    for (uint32_t i = 0; i < c->segments; i++) {
+        tally_add(s->tally, &c->rows[i], c->order[i].data, c->order[i].len);
+    }
+    s->scan = (c->first + c->segments) * SCHEMA_SEGMENT;
+    return c->first + c->segments < c->total;
 }
 
 // read_columns reads those of the segments that come next, or of all. Many
@@ -350,12 +369,9 @@ static void on_walked(struct walk *w, const char *code, const char *error) {
     const struct candidate *list = (const void *)w->found.data;
     size_t n = w->found.len / sizeof list[0];
     s->costs.entries += n;
-    if (s->query->is_counted && s->plan->is_exact) {
-        s->count += n;
-    } else {
-        for (size_t i = 0; i < n; i++) {
-            emit(s, &list[i]);
-        }
+    s->count = w->count;
+    for (size_t i = 0; i < n; i++) {
+        emit(s, &list[i]);
     }
     go_on(s);
 }
@@ -363,7 +379,7 @@ static void on_walked(struct walk *w, const char *code, const char *error) {
 static void walk_on(struct source *s) {
     // without columns each entry is a candidate
     uint64_t n = s->wanted - source_ready(s) + 1;
-    bool is_tested = s->plan->way == PLAN_COLUMNS || s->query->is_counted;
+    bool is_tested = s->plan->way == PLAN_COLUMNS;
     n = is_tested ? 1024 : n;
     s->walked = s->walked * 2 > n ? s->walked * 2 : n;
     n = is_tested ? s->walked : n;
@@ -412,6 +428,10 @@ static void go_on(struct source *s) {
             s->is_over = true;
         }
     }
+    if (s->tally && tally_window(s)) {
+        read_columns(s, s->plan);
+        return;
+    }
     if (s->query->is_counted && s->columns && s->wanted == 0) {
         s->count = source_found(s);
     }
@@ -422,13 +442,22 @@ void source_open(struct source *s, source_fn done, void *ctx) {
     const struct plan *p = s->plan;
     s->done = done;
     s->ctx = ctx;
+    if (p->is_tallied) {
+        s->tally = xmalloc(sizeof *s->tally);
+        tally_init(s->tally,
+                   &s->query->schema->fields[s->query->orders[0].field]);
+    }
     if (p->way == PLAN_COLUMNS) {
         read_columns(s, p);
         return;
     }
-    // walked to its end, as nothing gets ready
-    bool is_only_counted = s->query->is_counted && p->is_exact;
-    s->wanted = is_only_counted ? UINT64_MAX : 0;
+    if (s->query->is_counted && p->is_exact) {
+        s->walk = new_walk(s);
+        generation_ask(s->pool->shared, s->query, &s->is_stale);
+        s->costs.round_trips++;
+        walk_count(s->walk, on_walked, s);
+        return;
+    }
     go_on(s);
 }
 

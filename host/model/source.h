@@ -12,6 +12,7 @@
 #include "model/columns.h"
 #include "model/packed.h"
 #include "model/plan.h"
+#include "model/tally.h"
 #include "model/walk.h"
 #include "redis/pool.h"
 
@@ -36,15 +37,16 @@ struct source {
     struct columns *columns; // of a window of segments, or of all
     uint32_t window;         // segments in the next one
     struct walk *walk;
-    bool is_stale;    // the stored definition is another one
-    bool is_over;     // nothing follows what is ready
-    uint64_t count;   // of a query that is counted: how many there are
-    struct buf ready; // of struct candidate
-    size_t ready_at;  // in elements
-    uint64_t wanted;  // how many shall be ready
-    uint32_t scan;    // the next ordinal to look at
-    bool is_tail;     // the columns are those of the plan's tail
-    uint64_t walked;  // entries asked for last
+    bool is_stale;       // the stored definition is another one
+    bool is_over;        // nothing follows what is ready
+    uint64_t count;      // of a query that is counted: how many there are
+    struct tally *tally; // of one that is tallied, if its plan is
+    struct buf ready;    // of struct candidate
+    size_t ready_at;     // in elements
+    uint64_t wanted;     // how many shall be ready
+    uint32_t scan;       // the next ordinal to look at
+    bool is_tail;        // the columns are those of the plan's tail
+    uint64_t walked;     // entries asked for last
     // ORDER_PACKED: the last row that was readied, and how many were then
     bool is_ranking;
     struct packed_position position;

@@ -56,7 +56,28 @@ bool steps_order_by_choice(const struct field *f) {
     return f->index == INDEX_BITMAP && f->choice_count < 255;
 }
 
+bool steps_by_range(const struct query *q, const struct plan_sizes *sizes,
+                    uint32_t condition) {
+    const struct condition *c = &q->conditions[condition];
+    const struct field *f = &q->schema->fields[c->field];
+    if (!f->has_zset || c->op == COND_NULL || c->is_negated || !sizes ||
+        condition >= q->count || sizes->matches[condition] == PLAN_UNKNOWN) {
+        return f->index != INDEX_PACKED;
+    }
+    // an entry costs what some hundreds of bytes of a column do
+    return f->index != INDEX_PACKED ||
+           sizes->matches[condition] * 512 < sizes->rows * (uint64_t)f->width;
+}
+
 // -- writing them down
+
+// What the helpers write to.
+struct writer {
+    const struct query *q;
+    const struct plan_sizes *sizes;
+    struct plan *p;
+    uint32_t depth; // of sets that were begun
+};
 
 static void add_step(struct plan *p, enum plan_read read, enum plan_join join,
                      int condition, uint32_t value) {
@@ -71,45 +92,45 @@ static void add_whole(struct plan *p, enum plan_join join, int condition,
     p->steps[p->step_count - 1].is_whole = true;
 }
 
-static void begin(struct plan *p, bool is_all, uint32_t *depth) {
+static void begin(struct writer *w, bool is_all) {
+    struct plan *p = w->p;
     add_step(p, is_all ? BEGIN_ALL : BEGIN_NONE, JOIN_AND, -1, 0);
-    ++*depth;
-    p->depth = *depth > p->depth ? *depth : p->depth;
+    w->depth++;
+    p->depth = w->depth > p->depth ? w->depth : p->depth;
 }
 
-static void end(struct plan *p, enum plan_join join, uint32_t *depth) {
-    add_step(p, END_SET, join, -1, 0);
-    --*depth;
+static void end(struct writer *w, enum plan_join join) {
+    add_step(w->p, END_SET, join, -1, 0);
+    w->depth--;
 }
 
-// add_values: the bitmaps or ranges of a condition's values, each joined alike.
-static void add_values(struct plan *p, const struct condition *c,
-                       const struct field *f, int i, enum plan_join join) {
+// add_values: the bitmaps of a condition's values, each joined alike.
+static void add_values(struct writer *w, int i, enum plan_join join) {
+    const struct condition *c = &w->q->conditions[i];
     for (uint32_t v = 0; v < c->count; v++) {
-        if (f->index == INDEX_SET) {
-            add_step(p, READ_SET, join, i, v);
+        if (w->q->schema->fields[c->field].index == INDEX_SET) {
+            add_step(w->p, READ_SET, join, i, v);
         }
-        add_step(p, steps_have_values(f) ? READ_BITMAP : READ_LEX, join, i, v);
+        add_step(w->p, READ_BITMAP, join, i, v);
     }
 }
 
 // add_negated: all rows but those, and those without a value.
-static void add_negated(const struct query *q, struct plan *p, int i) {
-    const struct condition *c = &q->conditions[i];
-    const struct field *f = &q->schema->fields[c->field];
+static void add_negated(struct writer *w, int i) {
+    const struct condition *c = &w->q->conditions[i];
     if (c->op == COND_IN) {
-        add_values(p, c, f, i, JOIN_WITHOUT);
+        add_values(w, i, JOIN_WITHOUT);
     }
-    if (!f->is_required) {
-        add_step(p, READ_NULL, JOIN_WITHOUT, i, 0);
+    if (!w->q->schema->fields[c->field].is_required) {
+        add_step(w->p, READ_NULL, JOIN_WITHOUT, i, 0);
     }
 }
 
 // add_ranged: a part of an ordered index, which has no row without a value.
-static void add_ranged(const struct query *q, struct plan *p, int i,
-                       enum plan_join join, uint32_t *depth) {
-    const struct condition *c = &q->conditions[i];
-    const struct field *f = &q->schema->fields[c->field];
+static void add_ranged(struct writer *w, int i, enum plan_join join) {
+    struct plan *p = w->p;
+    const struct condition *c = &w->q->conditions[i];
+    const struct field *f = &w->q->schema->fields[c->field];
     enum plan_read read = f->has_lex ? READ_LEX : READ_ZSET;
     if (c->op == COND_NULL && join == JOIN_AND) {
         add_whole(p, c->is_negated ? JOIN_AND : JOIN_WITHOUT, i, read);
@@ -120,7 +141,7 @@ static void add_ranged(const struct query *q, struct plan *p, int i,
         add_step(p, read, join, i, 0);
         return;
     }
-    begin(p, c->op == COND_NULL && !c->is_negated, depth);
+    begin(w, c->op == COND_NULL && !c->is_negated);
     if (c->op == COND_NULL) {
         add_whole(p, c->is_negated ? JOIN_OR : JOIN_WITHOUT, i, read);
     } else if (c->is_negated) {
@@ -130,42 +151,42 @@ static void add_ranged(const struct query *q, struct plan *p, int i,
     for (uint32_t v = 0; v < n; v++) {
         add_step(p, read, c->is_negated ? JOIN_WITHOUT : JOIN_OR, i, v);
     }
-    end(p, join, depth);
+    end(w, join);
 }
 
-static void add_condition(const struct query *q, struct plan *p, int i,
-                          enum plan_join join, uint32_t *depth) {
-    const struct condition *c = &q->conditions[i];
-    const struct field *f = &q->schema->fields[c->field];
-    if (f->index == INDEX_PACKED) {
-        add_step(p, READ_PACKED, join, i, 0);
+static void add_condition(struct writer *w, int i, enum plan_join join) {
+    const struct condition *c = &w->q->conditions[i];
+    const struct field *f = &w->q->schema->fields[c->field];
+    if (f->index == INDEX_PACKED &&
+        !steps_by_range(w->q, w->sizes, (uint32_t)i)) {
+        add_step(w->p, READ_PACKED, join, i, 0);
     } else if (!steps_have_values(f) || c->op == COND_RANGE) {
-        add_ranged(q, p, i, join, depth);
+        add_ranged(w, i, join);
     } else if (c->op == COND_NULL && !c->is_negated) {
-        add_step(p, READ_NULL, join, i, 0);
+        add_step(w->p, READ_NULL, join, i, 0);
     } else if (c->is_negated && join == JOIN_AND) {
-        add_negated(q, p, i);
+        add_negated(w, i);
     } else if (c->is_negated) {
-        begin(p, true, depth);
-        add_negated(q, p, i);
-        end(p, join, depth);
+        begin(w, true);
+        add_negated(w, i);
+        end(w, join);
     } else if (join == JOIN_OR || (c->count == 1 && f->index != INDEX_SET)) {
-        add_values(p, c, f, i, join);
+        add_values(w, i, join);
     } else {
-        begin(p, false, depth);
-        add_values(p, c, f, i, JOIN_OR);
-        end(p, join, depth);
+        begin(w, false);
+        add_values(w, i, JOIN_OR);
+        end(w, join);
     }
 }
 
-static void add_clause(const struct query *q, struct plan *p, uint32_t i,
-                       enum plan_join join, uint32_t *depth) {
+static void add_clause(struct writer *w, uint32_t i, enum plan_join join) {
+    const struct query *q = w->q;
     const struct clause *c = &q->clauses[i];
     if (!steps_can_read(q, i)) {
         return;
     }
     if (c->kind == CLAUSE_CONDITION) {
-        add_condition(q, p, (int)c->condition, join, depth);
+        add_condition(w, (int)c->condition, join);
         return;
     }
     uint32_t only = i + 1;
@@ -173,18 +194,18 @@ static void add_clause(const struct query *q, struct plan *p, uint32_t i,
         only = q->clauses[only].end;
     }
     if (only < c->end && q->clauses[only].end == c->end) {
-        add_clause(q, p, only, join, depth);
+        add_clause(w, only, join);
         return;
     }
     enum plan_join inner = c->kind == CLAUSE_ALL ? JOIN_AND : JOIN_OR;
     if (inner != join) {
-        begin(p, inner == JOIN_AND, depth);
+        begin(w, inner == JOIN_AND);
     }
     for (uint32_t k = i + 1; k < c->end; k = q->clauses[k].end) {
-        add_clause(q, p, k, inner, depth);
+        add_clause(w, k, inner);
     }
     if (inner != join) {
-        end(p, join, depth);
+        end(w, join);
     }
 }
 
@@ -193,14 +214,18 @@ void steps_begin(struct plan *p) {
     add_step(p, READ_ROWS, JOIN_OR, -1, 0);
 }
 
-void steps_add(const struct query *q, struct plan *p, uint32_t clause) {
-    uint32_t depth = 1;
-    add_clause(q, p, clause, JOIN_AND, &depth);
+void steps_add(const struct query *q, const struct plan_sizes *sizes,
+               struct plan *p, uint32_t clause) {
+    struct writer w = {.q = q, .sizes = sizes, .p = p, .depth = 1};
+    add_clause(&w, clause, JOIN_AND);
 }
 
-void steps_add_null(const struct query *q, struct plan *p) {
-    uint32_t depth = 1;
-    add_condition(q, p, (int)q->count, JOIN_AND, &depth);
+void steps_add_null(const struct query *q, const struct plan_sizes *sizes,
+                    struct plan *p) {
+    struct writer w = {.q = q, .sizes = sizes, .p = p, .depth = 1};
+    if (steps_can_read_condition(q, &q->conditions[q->count])) {
+        add_condition(&w, (int)q->count, JOIN_AND);
+    }
 }
 
 void steps_add_order(const struct query *q, struct plan *p) {

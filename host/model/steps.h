@@ -2,7 +2,7 @@
 // segment by segment: a machine whose values are sets of rows. Pure.
 //
 //   steps_begin(p);           // the live rows
-//   steps_add(q, p, clause);  // and those of a clause, and so on
+//   steps_add(q, sizes, p, clause);  // and those of a clause, and so on
 //
 // A set is begun for alternatives (BEGIN_NONE, joined by JOIN_OR) and for what
 // has to hold within one of them (BEGIN_ALL); END_SET joins it with the set
@@ -26,12 +26,20 @@ bool steps_have_values(const struct field *f);
 bool steps_are_ranged(const struct field *f);
 bool steps_order_by_choice(const struct field *f);
 
+// steps_by_range says whether a packed field's ordered index finds a
+// condition's rows for less than the packed column, as they are few.
+bool steps_by_range(const struct query *q, const struct plan_sizes *sizes,
+                    uint32_t condition);
+
 // steps_begin: the live rows. steps_add: of these, the ones that a clause
 // finds. steps_add_null: of these, the ones without a value in the field that
-// they are ordered by. steps_add_order: what the order in memory is read from.
+// they are ordered by, if it has an index of its own. steps_add_order: what the
+// order in memory is read from.
 void steps_begin(struct plan *p);
-void steps_add(const struct query *q, struct plan *p, uint32_t clause);
-void steps_add_null(const struct query *q, struct plan *p);
+void steps_add(const struct query *q, const struct plan_sizes *sizes,
+               struct plan *p, uint32_t clause);
+void steps_add_null(const struct query *q, const struct plan_sizes *sizes,
+                    struct plan *p);
 void steps_add_order(const struct query *q, struct plan *p);
 
 #endif

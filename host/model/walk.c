@@ -297,6 +297,44 @@ void walk_begin_text(struct walk *w, struct value text, uint32_t ordinal) {
     }
 }
 
+static void *count_integer(struct waiter *waiter, const redisReadTask *t,
+                           long long v) {
+    struct walk *w = waiter->ctx;
+    (void)t;
+    w->count = (uint64_t)v;
+    return w;
+}
+
+static const struct sink count_sink = {on_string,     sink_ignore_array,
+                                       count_integer, sink_ignore_nil,
+                                       on_done,       on_failed};
+
+void walk_count(struct walk *w, walk_fn done, void *ctx) {
+    struct buf *out = conn_out(w->conn);
+    const struct walk_path *p = &w->path;
+    w->done = done;
+    w->ctx = ctx;
+    w->is_over = true;
+    resp_command(out, 4);
+    resp_arg_s(out, p->is_lex ? "ZLEXCOUNT" : "ZCOUNT");
+    resp_arg(out, p->key.data, p->key.len);
+    if (p->is_lex) {
+        resp_arg(out, p->least.p ? p->least.p : "-",
+                 p->least.p ? p->least.len : 1);
+        resp_arg(out, p->most.p ? p->most.p : "+", p->most.p ? p->most.len : 1);
+    } else {
+        add_score(out, p->low);
+        add_score(out, p->high);
+    }
+    conn_wait(w->conn, &count_sink, w);
+}
+
+void walk_take_out(const struct walk *w, uint32_t segment, struct bits *rows) {
+    if (segment < w->seen_count && w->seen[segment]) {
+        bits_andnot(rows, w->seen[segment]);
+    }
+}
+
 void walk_more(struct walk *w, uint32_t count, walk_fn done, void *ctx) {
     w->asked = count + 1; // one of them is read again
     w->done = done;

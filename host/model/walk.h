@@ -39,6 +39,7 @@ struct walk {
     bool is_over;
     struct buf found; // of struct candidate
     uint32_t group;   // of those with the value in hand
+    uint64_t count;   // of walk_count
     walk_fn done;
     void *ctx;
     // where the next read begins
@@ -74,5 +75,11 @@ void walk_begin_text(struct walk *w, struct value text, uint32_t ordinal);
 // walk_more reads up to `count` further entries; done is called once, with
 // NULL or with what went wrong.
 void walk_more(struct walk *w, uint32_t count, walk_fn done, void *ctx);
+
+// walk_count only counts the entries of the path, w->count.
+void walk_count(struct walk *w, walk_fn done, void *ctx);
+
+// walk_take_out takes what was found so far out of a segment's rows.
+void walk_take_out(const struct walk *w, uint32_t segment, struct bits *rows);
 
 #endif

@@ -11,6 +11,8 @@
 local core = require "neap.core.model"
 local redis = require "neap.redis"
 local query = require "neap.query"
+require "neap.query_aggregate"
+require "neap.query_write"
 local condition = require "neap.query_condition"
 local fields_of = require "neap.model_field"
 local model_error = require "neap.model_error"

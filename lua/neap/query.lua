@@ -88,12 +88,12 @@ end
 
 --- query:limit(n): at most n rows; 0 is none.
 function Query:limit(n)
-  return changed(self, { max = check_number(n, "limit") })
+  return changed(self, { most = check_number(n, "limit") })
 end
 
 --- query:offset(n): without the first n.
 function Query:offset(n)
-  return changed(self, { skip = check_number(n, "offset") })
+  return changed(self, { skipped = check_number(n, "offset") })
 end
 
 --- query:with(reference, ...): rows come with the rows that they refer to, which are loaded
@@ -114,8 +114,8 @@ end
 -- compile plans a query; it waits if there are conditions on other models.
 local function compile(q)
   return core.query(q.model.core, { conditions = condition.resolve(q.model, q.conditions),
-    orders = q.orders, limit = q.max, offset = q.skip, after = q.after, scan = q.scan,
-    counted = q.counted })
+    orders = q.orders, limit = q.most, offset = q.skipped, after = q.after, scan = q.scan,
+    counted = q.counted, tally = q.tally })
 end
 
 -- is_adopted: whether a failure only shows that an index was built anew, and the query
@@ -197,12 +197,12 @@ end
 
 --- query:first(): the first row, or nil.
 function Query:first()
-  return self:limit(math.min(self.max or 1, 1)):all()[1]
+  return self:limit(math.min(self.most or 1, 1)):all()[1]
 end
 
 --- query:one(): the only row, or nil; model.many if there are more.
 function Query:one()
-  local rows = self:limit(math.min(self.max or 2, 2)):all()
+  local rows = self:limit(math.min(self.most or 2, 2)):all()
   if #rows > 1 then
     fail("model.many", "model %s: one() found more than one row", self.model.name)
   end
@@ -228,8 +228,8 @@ function Query:page(options)
   if options.after ~= nil and type(options.after) ~= "string" then
     error("page: after is a cursor, got " .. type(options.after), 2)
   end
-  if self.max or self.skip then error("page: a query with limit or offset has no pages", 2) end
-  local rows, next_window = array {}, each_window(changed(self, { max = size + 1,
+  if self.most or self.skipped then error("page: a query with limit or offset has no pages", 2) end
+  local rows, next_window = array {}, each_window(changed(self, { most = size + 1,
     after = options.after }))
   local cursor
   while #rows <= size do
@@ -244,24 +244,23 @@ end
 
 --- query:count(): how many rows match.
 function Query:count()
-  local plain = changed(self, { counted = true, max = false, skip = false, orders = false,
-    refs = false })
-  plain.max, plain.skip, plain.orders, plain.refs = nil, nil, nil, nil
+  local plain = M.unordered(self)
+  plain.counted, plain.most, plain.skipped = true, nil, nil
   local run = open(plain)
   local n = core.query_count(run)
   if not n then
     n = 0
     for rows in windows(plain) do n = n + #rows end
   end
-  n = math.max(n - (self.skip or 0), 0)
-  return math.min(n, self.max or n)
+  n = math.max(n - (self.skipped or 0), 0)
+  return math.min(n, self.most or n)
 end
 
 --- query:exists(): whether any row matches.
 function Query:exists()
-  if self.max == 0 then return false end
-  local plain = changed(self, { max = 1 })
-  plain.orders = nil
+  if self.most == 0 then return false end
+  local plain = M.unordered(self)
+  plain.most = 1
   return #plain:all() > 0
 end
 
@@ -319,6 +318,18 @@ end
 
 --- query.windows(q): an iterator over lists of rows.
 M.windows = windows
+
+--- query.open(q, settings): runs a query with other settings, up to its first row.
+function M.open(q, settings)
+  return open(changed(M.unordered(q), settings))
+end
+
+--- query.unordered(q): the query without an order, and without what comes with its rows.
+function M.unordered(q)
+  local copy = changed(q, {})
+  copy.orders, copy.refs = nil, nil
+  return copy
+end
 
 --- query.methods: of all queries; further files add to them.
 M.methods = Query

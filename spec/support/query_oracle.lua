@@ -162,7 +162,7 @@ function M.answer(q, places, related) return M.window(M.all(q, places, related),
 
 -- numbers -------------------------------------------------------------------
 
---- aggregate(list, name): sum, min, max, avg of a field, nil where nothing has a value, and
+--- aggregate(list, name): sum (0 of nothing), min, max, avg of a field (nil of nothing), and
 -- size: the sum of the absolute values, by which rounding is judged. Dates have
 -- min and max alone.
 function M.aggregate(list, name)
@@ -180,6 +180,7 @@ function M.aggregate(list, name)
     end
   end
   a.avg = a.sum and a.sum / n
+  a.sum = a.sum or 0
   return a
 end
 

@@ -19,7 +19,7 @@ local M = {}
 -- off. mixed: any, all and none inside a table of conditions that is not where's own.
 M.features = { ne = true, logic = true, mixed = true, contains = true, scan = true,
   path = true, orders = true, descending = true, page = true, one = true,
-  aggregate = false, with = true }
+  aggregate = true, with = true }
 for name in (os.getenv "WITHOUT" or ""):gmatch "%w+" do
   if M.features[name] == nil then error("WITHOUT: there is no feature " .. name, 0) end
   M.features[name] = false

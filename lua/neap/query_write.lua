@@ -1,0 +1,80 @@
+-- query_write: update and delete by query, a batch of rows after the other.
+local query = require "neap.query"
+local task = require "neap.task"
+local model_error = require "neap.model_error"
+local fail = model_error.fail
+local null = require("neap.core.json").null
+local Query = query.methods
+
+-- check_all refuses what would be meant for every row, unless that is said.
+local function check_all(q, options, what)
+  if options ~= nil and type(options) ~= "table" then
+    error(("bad argument to '%s' (a table of options expected, got %s)"):format(what,
+      type(options)), 3)
+  end
+  for k in pairs(options or {}) do
+    if k ~= "all" then error(("%s has no option '%s' (all)"):format(what, tostring(k)), 3) end
+  end
+  local is_narrow = #q.conditions > 0 or q.most
+  if not is_narrow and not (options and options.all) then
+    fail("model.invalid", "model %s: %s without a condition takes { all = true }", q.model.name,
+      what)
+  end
+end
+
+-- count_saved saves the rows of a batch; those that are gone do not matter.
+local function count_saved(model, rows)
+  local ok, e = pcall(model.save_many, model, rows)
+  if ok then return #rows end
+  if not (model_error.is(e) and e.errors) then error(e, 0) end
+  local n = #rows
+  for _, failure in pairs(e.errors) do
+    if not model_error.is(failure, "model.gone") then error(e, 0) end
+    n = n - 1
+  end
+  return n
+end
+
+--- query:update({ field = value, ... }[, { all = true }]): sets fields of the rows that
+-- match, in batches; returns how many. neap.null takes a value away. It is no transaction: if
+-- a row is refused, the batches before stay, and so do the others of its batch.
+function Query:update(values, options)
+  if type(values) ~= "table" or next(values) == nil then
+    error("bad argument #1 to 'update' (a table of fields expected)", 2)
+  end
+  check_all(self, options, "update")
+  local model, n = self.model, 0
+  for name in pairs(values) do
+    if not model.fields[name] then
+      fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
+    end
+  end
+  for rows in query.windows(self) do
+    for _, row in ipairs(rows) do
+      for name, value in pairs(values) do
+        if value == null then value = nil end
+        row[name] = value
+      end
+    end
+    n = n + count_saved(model, rows)
+  end
+  return n
+end
+
+local function delete(row)
+  local ok, e = pcall(row.delete, row)
+  if ok then return 1 end
+  if not model_error.is(e, "model.gone") then error(e, 0) end
+  return 0
+end
+
+--- query:delete([{ all = true }]): deletes the rows that match, in batches, as row:delete does;
+-- returns how many.
+function Query:delete(options)
+  check_all(self, options, "delete")
+  local n = 0
+  for rows in query.windows(self) do
+    for _, count in ipairs(task.map(delete, rows)) do n = n + count end
+  end
+  return n
+end
