@@ -53,6 +53,7 @@ void exec_release(struct exec *e) {
     plan_clear(&e->plan);
     query_clear(&e->query);
     free(e->ordinals);
+    free(e->keys);
     free(e->last);
     free(e);
 }
@@ -313,8 +314,17 @@ bool exec_count(const struct exec *e, uint64_t *count) {
 
 static void gather(struct exec *e);
 
-// on_window: rows that went away or changed since they were found are left
-// out.
+// has_moved: the row has another place in the order than it was found at. It
+// may be found there, too; where it was it would stand among the wrong rows,
+// and as the last of a page it would stand for the wrong position.
+static bool has_moved(const struct exec *e, uint32_t i, const struct row *r) {
+    bool is_by_index =
+        e->plan.order == ORDER_PACKED || e->plan.order == ORDER_WALK;
+    return is_by_index && source_key(&e->source, r) != e->keys[i];
+}
+
+// on_window: rows that went away, or changed their place, since they were
+// found are left out.
 static void on_window(struct fetch *f, const char *code, const char *error) {
     struct exec *e = f->ctx;
     if (code) {
@@ -325,8 +335,8 @@ static void on_window(struct fetch *f, const char *code, const char *error) {
     for (uint32_t i = 0; i < f->count; i++) {
         struct row *r = f->rows[i];
         bool is_other = r && r->ordinal != e->ordinals[i];
-        if (r && !is_other) { // else the id's row is another one by now
-            hold(e, r);
+        if (r && !is_other && !has_moved(e, i, r)) {
+            hold(e, r); // else the id's row is another one by now
             f->rows[i] = NULL;
         }
         e->lost += !r || is_other;
@@ -351,6 +361,7 @@ static void on_ids(struct ids *ids, const char *code, const char *error) {
     for (uint32_t i = 0; i < ids->count; i++) { // drop those without an id
         if (ids->values[i].p) {
             ids->values[n] = ids->values[i];
+            e->keys[n] = e->keys[i];
             e->ordinals[n++] = ids->ordinals[i];
         }
     }
@@ -370,7 +381,9 @@ static uint32_t take_window(struct exec *e) {
     bool is_grouped =
         e->query.order_count > 1 && e->plan.order != ORDER_FETCHED;
     free(e->ordinals);
+    free(e->keys);
     e->ordinals = xmalloc(e->window * sizeof e->ordinals[0]);
+    e->keys = xmalloc(e->window * sizeof e->keys[0]);
     const struct candidate *c = source_peek(&e->source);
     uint32_t group = c ? c->group : 0;
     if (is_grouped && e->held_count && group != e->group) {
@@ -379,6 +392,7 @@ static uint32_t take_window(struct exec *e) {
     e->group = group;
     while (n < e->window && (c = source_peek(&e->source)) &&
            (!is_grouped || c->group == group)) {
+        e->keys[n] = c->key;
         e->ordinals[n++] = c->ordinal;
         source_drop(&e->source, 1);
     }

@@ -41,6 +41,7 @@ struct exec {
     // the window in hand
     uint32_t max, window;
     uint32_t *ordinals;
+    uint64_t *keys; // by which they were found
     // rows that match: in order, but for those that are still to be sorted
     struct row **held;
     uint32_t held_count, held_cap;

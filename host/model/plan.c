@@ -410,9 +410,26 @@ static int check_conditions(const struct query *q, struct plan *p, char *error,
     return 0;
 }
 
+// is_path_enough: the path has the rows that are wanted, in their order, and no
+// others: then there is nothing to weigh.
+static bool is_path_enough(const struct query *q) {
+    struct path path;
+    bool is_enough = q->order_count > 0 && path_find(q, &path) &&
+                     path_has_all(q, path.field) && !q->schema->has_ttl;
+    for (uint32_t i = 1; is_enough && i < q->clause_count; i++) {
+        is_enough =
+            q->clauses[i].kind == CLAUSE_ALL || path_covers(q, &path, i);
+    }
+    return is_enough;
+}
+
 static struct option choose(struct planner *s) {
     const struct query *q = s->q;
     struct option best = {.ns = -1};
+    if (is_path_enough(q)) {
+        weigh_walk(s, &best);
+        return best;
+    }
     if (q->order_count == 0 || q->is_counted) {
         weigh_columns(s, ORDER_NONE, &best);
         if (!q->is_tallied) {
@@ -503,6 +520,9 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
 }
 
 bool plan_needs_sizes(const struct query *q, uint32_t segments) {
+    if (is_path_enough(q)) {
+        return false;
+    }
     for (uint32_t i = 0; i < q->count; i++) {
         const struct field *f = &q->schema->fields[q->conditions[i].field];
         if (f->index != INDEX_PACKED && steps_are_ranged(f)) {

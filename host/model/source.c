@@ -9,11 +9,10 @@
 #include "base/mem.h"
 #include "model/generation.h"
 #include "model/index.h"
-#include "model/packed.h"
 #include "model/tally.h"
+#include "model/value.h"
 
 static const uint64_t walk_most = 4096;      // entries read at a time,
-static const uint64_t ranked_most = 65536;   // rows that are sorted at a time
 static const uint32_t window_most = 16;      // segments read at a time
 static const uint64_t shared_most = 1 << 20; // bytes on the shared connection
 
@@ -68,6 +67,7 @@ void source_init(struct source *s, const struct query *q, const struct plan *p,
 }
 
 void source_clear(struct source *s) {
+    ranking_clear(&s->ranking);
     if (s->columns) {
         columns_free(s->columns);
     }
@@ -115,9 +115,32 @@ void source_drop(struct source *s, uint64_t count) {
     }
 }
 
-static void put(struct source *s, uint32_t ordinal, uint32_t group) {
-    struct candidate c = {ordinal, group};
+static void put(struct source *s, uint32_t ordinal, uint32_t group,
+                uint64_t key) {
+    struct candidate c = {ordinal, group, key};
     buf_add(&s->ready, &c, sizeof c);
+}
+
+uint64_t source_key(const struct source *s, const struct row *r) {
+    const struct path *path = &s->plan->path;
+    bool is_ranked = s->plan->order == ORDER_PACKED;
+    uint32_t field = is_ranked ? s->query->orders[0].field : path->field;
+    const struct field *f = &s->query->schema->fields[field];
+    struct value v = row_get(r, field);
+    if (!v.p) {
+        return CANDIDATE_NULL;
+    }
+    if (is_ranked) {
+        return index_rank(f, v);
+    }
+    if (path->compound >= 0 || !f->has_lex) {
+        return walk_key_number(index_order_number(f, v));
+    }
+    struct buf escaped = {0};
+    value_escape(&escaped, v.p, v.len);
+    uint64_t key = walk_key_text(escaped.data, escaped.len);
+    buf_clear(&escaped);
+    return key;
 }
 
 // -- columns
@@ -213,7 +236,7 @@ static void scan_up(struct source *s, uint32_t group) {
             bits_next(&c->rows[at - c->first], s->scan % SCHEMA_SEGMENT);
         s->scan = at * SCHEMA_SEGMENT + o;
         if (o < SCHEMA_SEGMENT) {
-            put(s, s->scan++, group);
+            put(s, s->scan++, group, CANDIDATE_NULL);
         }
     }
 }
@@ -229,7 +252,7 @@ static void scan_down(struct source *s, uint32_t group) {
         next =
             (int64_t)at * SCHEMA_SEGMENT + o; // or the one before the segment
         if (o >= 0) {
-            put(s, (uint32_t)next--, group);
+            put(s, (uint32_t)next--, group, CANDIDATE_NULL);
         }
     }
     s->scan = (uint32_t)((int64_t)end - 1 - next);
@@ -249,92 +272,39 @@ static bool scan_bits(struct source *s) {
 
 // -- the order in memory
 
-// A row's place: null comes last, and what is descending is counted down.
-struct ranked {
-    uint64_t value; // as packed
-    uint64_t place;
-    uint32_t ordinal, tie;
-};
-
-static struct ranked ranked_of(uint64_t value, uint32_t ordinal,
-                               bool is_descending) {
-    return (struct ranked){.value = value,
-                           .place = value == 0      ? UINT64_MAX
-                                    : is_descending ? UINT64_MAX - value
-                                                    : value,
-                           .ordinal = ordinal,
-                           .tie = is_descending ? ~ordinal : ordinal};
-}
-
-static int compare_ranked(const void *a, const void *b) {
-    const struct ranked *x = a, *y = b;
-    if (x->place != y->place) {
-        return x->place < y->place ? -1 : 1;
-    }
-    return (x->tie > y->tie) - (x->tie < y->tie);
-}
-
-// begin_ranks: behind the position to go on from.
-static void begin_ranks(struct source *s) {
+// begin_ranking: from the first row on, or behind the position to go on from.
+static void begin_ranking(struct source *s) {
     const struct query *q = s->query;
-    if (!q->after || s->is_ranking) {
-        return;
-    }
     const struct order_key *key = &q->orders[0];
-    struct value v = row_get(q->after, key->field);
-    s->position.value = index_rank(&q->schema->fields[key->field], v);
-    s->position.row = q->after->ordinal;
-    if (q->order_count > 1) { // its whole group is looked at again
-        s->position.row = key->is_descending ? (int64_t)UINT32_MAX : -1;
-    }
-    s->is_ranking = true;
-}
-
-// rank readies rows that come next in the order in memory: the best of each
-// segment, merged. Returns false if there are none.
-static bool rank(struct source *s) {
-    const struct columns *c = s->columns;
-    const struct query *q = s->query;
-    const struct field *f = &q->schema->fields[q->orders[0].field];
-    bool is_down = q->orders[0].is_descending;
-    uint64_t most = s->ranked * 2;
-    most = most < s->wanted ? s->wanted : most;
-    most = most < ranked_most ? most : ranked_most;
-    struct buf all = {0};
-    uint16_t *offsets = xmalloc(BITS_ROWS * sizeof offsets[0]);
-    uint64_t *values = xmalloc(BITS_ROWS * sizeof values[0]);
-    begin_ranks(s);
-    for (uint32_t i = 0; i < c->segments; i++) {
-        struct packed_position after = s->position;
-        after.row -= (int64_t)i * SCHEMA_SEGMENT;
-        size_t n = packed_top(
-            c->order[i].data, c->order[i].len,
-            f->index == INDEX_PACKED ? f->width : 1, &c->rows[i], is_down,
-            s->is_ranking ? &after : NULL, (size_t)most, offsets, values);
-        for (size_t j = 0; j < n; j++) {
-            struct ranked r =
-                ranked_of(values[j], i * SCHEMA_SEGMENT + offsets[j], is_down);
-            buf_add(&all, &r, sizeof r);
+    const struct field *f = &q->schema->fields[key->field];
+    struct packed_position after;
+    if (q->after) {
+        after.value = index_rank(f, row_get(q->after, key->field));
+        after.row = q->after->ordinal;
+        if (q->order_count > 1) { // its whole group is looked at again
+            after.row = key->is_descending ? (int64_t)UINT32_MAX + 1 : -1;
         }
     }
-    free(offsets);
-    free(values);
-    const struct ranked *list = (const void *)all.data;
-    size_t n = all.len / sizeof list[0];
-    if (c->segments > 1 && n) {
-        qsort(all.data, n, sizeof list[0], compare_ranked);
+    s->is_ranking = true;
+    ranking_init(&s->ranking, s->columns->rows, s->columns->order,
+                 s->columns->segments, f->index == INDEX_PACKED ? f->width : 1,
+                 key->is_descending, q->after ? &after : NULL, s->wanted);
+}
+
+// rank readies rows that come next in the order in memory; false if they are
+// not enough.
+static bool rank(struct source *s) {
+    const struct ranked *next = NULL;
+    if (!s->is_ranking) {
+        begin_ranking(s);
     }
-    n = n < most ? n : (size_t)most;
-    for (size_t i = 0; i < n; i++) {
-        s->group += !s->is_ranking || list[i].value != s->position.value;
-        put(s, list[i].ordinal, s->group);
-        s->position.value = list[i].value;
-        s->position.row = list[i].ordinal;
-        s->is_ranking = true;
+    while (source_ready(s) < s->wanted && (next = ranking_next(&s->ranking))) {
+        s->group += s->group == 0 || next->value != s->ranked;
+        s->ranked = next->value;
+        put(s, next->ordinal, s->group,
+            next->value ? next->value : CANDIDATE_NULL);
     }
-    s->ranked = most;
-    buf_clear(&all);
-    return n > 0;
+    return source_ready(s) >= s->wanted;
 }
 
 // -- walking
@@ -353,7 +323,7 @@ static void emit(struct source *s, const struct candidate *c) {
         }
         bits_clear(b, c->ordinal % SCHEMA_SEGMENT);
     }
-    put(s, c->ordinal, c->group);
+    put(s, c->ordinal, c->group, c->key);
 }
 
 static void on_walked(struct walk *w, const char *code, const char *error) {

@@ -10,8 +10,8 @@
 #define NEAP_MODEL_SOURCE_H
 
 #include "model/columns.h"
-#include "model/packed.h"
 #include "model/plan.h"
+#include "model/ranking.h"
 #include "model/tally.h"
 #include "model/walk.h"
 #include "redis/pool.h"
@@ -47,11 +47,11 @@ struct source {
     uint32_t scan;       // the next ordinal to look at
     bool is_tail;        // the columns are those of the plan's tail
     uint64_t walked;     // entries asked for last
-    // ORDER_PACKED: the last row that was readied, and how many were then
+    // ORDER_PACKED
     bool is_ranking;
-    struct packed_position position;
-    uint64_t ranked;
-    uint32_t group;
+    struct ranking ranking;
+    uint64_t ranked; // the value of the last row that was readied
+    uint32_t group;  // of it
     struct source_costs costs;
 };
 
@@ -64,6 +64,10 @@ void source_clear(struct source *s);
 // source_open reads what has to be known before the first row: for an exact
 // plan of a query that is counted, s->count.
 void source_open(struct source *s, source_fn done, void *ctx);
+
+// source_key returns by which key the row would be a candidate now, in an
+// order that comes from an index.
+uint64_t source_key(const struct source *s, const struct row *r);
 
 // source_found returns how many rows the columns have that were read.
 uint64_t source_found(const struct source *s);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "model/index.h"
@@ -36,6 +37,17 @@ void walk_free(struct walk *w) {
 
 // -- taking entries over
 
+uint64_t walk_key_number(double v) {
+    uint64_t key;
+    v += 0.0; // -0 and 0 are the same
+    memcpy(&key, &v, sizeof key);
+    return key;
+}
+
+uint64_t walk_key_text(const char *escaped, size_t len) {
+    return hash128(escaped, len).low & INT64_MAX;
+}
+
 static struct bits *seen_segment(struct walk *w, uint32_t segment) {
     if (segment >= w->seen_count) {
         w->seen = xrealloc(w->seen, (segment + 1) * sizeof w->seen[0]);
@@ -57,7 +69,7 @@ static struct bits *seen_segment(struct walk *w, uint32_t segment) {
 static void find(struct walk *w, uint32_t n) {
     struct bits *seen = seen_segment(w, n / SCHEMA_SEGMENT);
     if (!bits_test(seen, n % SCHEMA_SEGMENT)) {
-        struct candidate found = {n, w->group};
+        struct candidate found = {n, w->group, w->key};
         bits_set(seen, n % SCHEMA_SEGMENT);
         buf_add(&w->found, &found, sizeof found);
     }
@@ -89,6 +101,7 @@ static void take_entry(struct walk *w, double score) {
         return;
     }
     w->group += !w->is_begun || score != w->done_score;
+    w->key = walk_key_number(score);
     w->is_begun = true;
     w->done_score = score;
     w->done_member = w->member;
@@ -101,7 +114,10 @@ static void take_member(struct walk *w, const char *s, size_t len) {
     bool is_same =
         w->last.len == len && len >= 4 && memcmp(w->last.data, s, len - 4) == 0;
     w->taken++;
-    w->group += !is_same;
+    if (!is_same && len >= 4) {
+        w->group++;
+        w->key = walk_key_text(s, len - 4);
+    }
     w->last.len = 0;
     buf_add(&w->last, s, len);
     uint32_t n = index_member_ordinal(s, len);
@@ -291,6 +307,7 @@ void walk_begin(struct walk *w, double score, uint32_t ordinal) {
 void walk_begin_text(struct walk *w, struct value text, uint32_t ordinal) {
     unsigned char member[4];
     value_escape(&w->last, text.p, text.len);
+    w->key = walk_key_text(w->last.data, w->last.len);
     if (ordinal != WALK_GROUP || w->path.is_descending) {
         index_put_ordinal(member, ordinal);
         buf_add(&w->last, member, sizeof member);

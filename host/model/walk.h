@@ -22,7 +22,15 @@ typedef void (*walk_fn)(struct walk *w, const char *code, const char *error);
 // for what breaks ties.
 struct candidate {
     uint32_t ordinal, group;
+    uint64_t key; // of the value that it was found by; CANDIDATE_NULL: none
 };
+
+#define CANDIDATE_NULL UINT64_MAX
+
+// walk_key_number and walk_key_text return a value's key: of its number, or of
+// its escaped bytes.
+uint64_t walk_key_number(double v);
+uint64_t walk_key_text(const char *escaped, size_t len);
 
 // An ordered index, and which part of it is of interest.
 struct walk_path {
@@ -39,6 +47,7 @@ struct walk {
     bool is_over;
     struct buf found; // of struct candidate
     uint32_t group;   // of those with the value in hand
+    uint64_t key;     // of that value
     uint64_t count;   // of walk_count
     walk_fn done;
     void *ctx;

@@ -53,8 +53,9 @@ function Query:where(field, ...)
     if select("#", ...) == 0 then
       fail("model.invalid", "model %s: where(field, value) has no value", model.name)
     end
-    scan = check_options((select(2, ...)))
-    list[#list + 1] = condition.one(model, field, (...))
+    local value, options = ...
+    scan = check_options(options)
+    list[#list + 1] = condition.one(model, field, value)
   end
   local copy = changed(self, { conditions = list, scan = scan or self.scan })
   condition.check(model, list, copy.scan) -- says now what is wrong with it

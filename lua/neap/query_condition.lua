@@ -177,18 +177,23 @@ function M.waits(list)
   return false
 end
 
--- keys_through asks the other model for the rows that a condition finds. What negates it is
--- meant for the other model's field: a row that refers to none has no value there. So it is
--- asked negated, and not negated again by the group that it stands in.
-local function keys_through(model, c, is_negated)
+-- query_through returns the query of the other model that a condition stands for. What
+-- negates it is meant for the other model's field: a row that refers to none has no value
+-- there. So it is asked negated.
+local function query_through(c, is_negated)
   local other, value = c.through, c.value
   if (c.negated or false) ~= is_negated then value = M.ne(value) end
   -- its key is in no index that could leave some out, but they must be few anyway
-  local scan = c.field == other.primary
-  local found = other:where({ [c.field] = value }, { scan = scan }):limit(through_most + 1):ids()
+  return other:where({ [c.field] = value }, { scan = c.field == other.primary })
+end
+
+-- keys_through asks the other model for the rows that a condition finds; it is not to be
+-- negated again by the group that it stands in.
+local function keys_through(model, c, is_negated)
+  local found = query_through(c, is_negated):limit(through_most + 1):ids()
   if #found > through_most then
     fail("model.too_many", "model %s: the condition on %s.%s finds more than %d rows of %s; "
-      .. "look for these first", model.name, c.ref, c.field, through_most, other.name)
+      .. "look for these first", model.name, c.ref, c.field, through_most, c.through.name)
   end
   return { c.ref, "in", found, negated = is_negated }
 end
@@ -210,14 +215,15 @@ function M.resolve(model, list)
 end
 
 -- plain is the group as far as it can be checked without asking for other models.
-local function plain(list)
+local function plain(list, is_negated)
   local copy = { group = list.group }
+  if list.group == "none" then is_negated = not is_negated end
   for i, c in ipairs(list) do
     if c.through then
-      c.through:where { [c.field] = c.value } -- says what is wrong with it
+      query_through(c, is_negated) -- says what is wrong with it
       copy[i] = { c.ref, "in", {}, negated = c.negated }
     else
-      copy[i] = c.group and plain(c) or c
+      copy[i] = c.group and plain(c, is_negated) or c
     end
   end
   return copy
@@ -225,7 +231,7 @@ end
 
 --- query_condition.check(model, list, may_scan, orders): raises what is wrong with a query.
 function M.check(model, list, may_scan, orders)
-  core.query(model.core, { conditions = M.waits(list) and plain(list) or list,
+  core.query(model.core, { conditions = M.waits(list) and plain(list, false) or list,
     scan = may_scan, orders = orders })
 end
 
