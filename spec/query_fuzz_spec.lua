@@ -1,3 +1,4 @@
+local change = require "support.query_change"
 local check = require "support.query_check"
 local random = require "support.query_random"
 local shrink = require "support.query_shrink"
@@ -12,7 +13,12 @@ describe("a random query, asked in every way,", function()
     case(("of random model %d answers as a look at every row would"):format(number), function()
       local g = random.new(2000 + number)
       local w = g:world("fuzz" .. number, { writes = 300 })
-      for _ = 1, queries do
+      for i = 1, queries do
+        if i % 30 == 0 then
+          g:end_some(w.model)
+          local wrong, text = change(g, w)
+          assert.is_nil(wrong, text)
+        end
         local q = g:query(w)
         if check.difference(w, q) then
           error(source.query_text(q) .. "\n" .. shrink.report(w, q), 0)
