@@ -17,9 +17,9 @@ local M = {}
 
 --- features: what queries may have; WITHOUT="page scan" in the environment turns some
 -- off. mixed: any, all and none inside a table of conditions that is not where's own.
-M.features = { ne = false, logic = false, mixed = false, contains = false, scan = false,
-  path = false, orders = false, descending = false, page = false, one = false,
-  aggregate = false, with = false, change = false }
+M.features = { ne = true, logic = true, mixed = true, contains = true, scan = true, path = true,
+  orders = true, descending = true, page = true, one = true, aggregate = true, with = true,
+  change = true }
 for name in (os.getenv "WITHOUT" or ""):gmatch "%w+" do
   if M.features[name] == nil then error("WITHOUT: there is no feature " .. name, 0) end
   M.features[name] = false

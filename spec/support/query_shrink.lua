@@ -182,6 +182,25 @@ local function lacking(schema, i)
   return fewer
 end
 
+--- others(world, q): a world with as few rows that refs are to.
+function M.others(w, q)
+  local fresh, list = setmetatable({}, { __index = w }), w.other.rows
+  fresh.other = setmetatable({}, { __index = w.other })
+  for i = #list, 1, -1 do
+    list[i]:delete()
+    fresh.other.rows = without(list, i)
+    random.note(fresh)
+    if fails(fresh, q) then
+      list = fresh.other.rows
+    else
+      list[i] = w.other.model:create(list[i]:to_table())
+    end
+  end
+  fresh.other.rows = list
+  random.note(fresh)
+  return fresh
+end
+
 --- fields(world, q): a world whose model has as few fields as still make the query fail, and
 -- the query.
 function M.fields(w, q)
@@ -219,12 +238,11 @@ function M.report(w, q)
   local fewer = M.rows(w, q, stop_at)
   if fewer then
     w, q = M.fields(fewer, M.query(fewer, q, stop_at))
+    w = M.others(w, q)
     text, how = check.difference(w, q)
   end
   local case = { schema = w.schema, q = q, other = { schema = w.other.schema } }
   if fewer then case.rows, case.other.rows = plain_rows(w) end
-  local needs_others = how == "with" or source.query_text(q):find('["', 1, true)
-  if not needs_others then case.other.rows = {} end
   local note = fewer and "" or "\nonly with the writes that the seed makes"
   return source.program(case, commented(("%s: %s%s"):format(how, text, note)))
 end
