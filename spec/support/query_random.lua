@@ -482,7 +482,7 @@ end
 
 --- query(world): a description of a query, with how else it is to be asked: stop (rows after
 -- which each() is left), page_size, field (to pluck, to count by and to compute of).
--- is_sure: it has indexes for all.
+-- is_thorough: in what is less often asked, too. is_sure: it has indexes for all.
 function Fuzz:query(w)
   local q = { wheres = {}, orders = {}, is_sure = true }
   q.is_scan = features.scan and self:chance(12) or nil
@@ -498,6 +498,7 @@ function Fuzz:query(w)
   q.stop = self:one_of { 1, 2, 5, 50, 257 }
   q.page_size = self:one_of { 1, 2, 3, 7, 20, 100, 1000 }
   q.field = self:one_of(self.names[w.model])
+  q.is_thorough = self:chance(25) or nil
   return q
 end
 

@@ -241,6 +241,8 @@ function M.report(w, q)
     w = M.others(w, q)
     text, how = check.difference(w, q)
   end
+  local ok, plan = pcall(function() return source.query(q, w.model):explain() end)
+  if ok then text = text .. "\nwith the plan\n" .. plan end
   local case = { schema = w.schema, q = q, other = { schema = w.other.schema } }
   if fewer then case.rows, case.other.rows = plain_rows(w) end
   local note = fewer and "" or "\nonly with the writes that the seed makes"
