@@ -40,9 +40,10 @@ local function fuzz_world(number, n)
       end
     end
     local q = g:query(w)
-    if check.difference(w, q) then
+    local wrong, how = check.difference(w, q)
+    if wrong then
       say("\n-- seed %d, world %d: %s", seed, number, source.query_text(q))
-      say("%s", shrink.report(w, q))
+      say("%s", shrink.report(w, q, how .. ": " .. wrong))
       return i, false
     end
   end
