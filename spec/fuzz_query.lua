@@ -18,7 +18,7 @@ local seed = tonumber(os.getenv "SEED") or os.time() % 1000000
 local only = tonumber(os.getenv "WORLD")
 local writers = tonumber(os.getenv "WRITERS")
 local each_world, each_change = 300, 30 -- queries of a model, and between two changes of its rows
-local each_large = 25 -- models from a large one to the next
+local each_long, each_large = 8, 25 -- models from one with many rows, or two segments, to the next
 
 local function say(fmt, ...)
   io.write(fmt:format(...), "\n")
@@ -29,7 +29,8 @@ end
 -- answered well.
 local function fuzz_world(number, n)
   local g = random.new(seed * 1009 + number)
-  local w = g:world("fuzz" .. number, { writes = 400, is_large = number % each_large == 0 })
+  local w = g:world("fuzz" .. number, { writes = number % each_long == 0 and 1200 or 400,
+    is_large = number % each_large == 0 })
   for i = 1, n do
     if i % each_change == 0 then
       g:end_some(w.model)

@@ -204,7 +204,8 @@ function ways.aggregate(a)
     local is_sum = method == "sum" or method == "avg"
     if has_numbers[f.kind] or not is_sum then
       local ok, v = with_index(a, method, a.q.field)
-      if ok and not (is_sum and is_near(v, want[method], want.size, f.kind)) and v ~= want[method] then
+      local is_same = v == want[method] or is_sum and is_near(v, want[method], want.size, f.kind)
+      if ok and not is_same then
         wrong("%s of %s: got %s, want %s", method, a.q.field, source.literal(v),
           source.literal(want[method]))
       end
