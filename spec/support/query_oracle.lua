@@ -6,8 +6,10 @@
 --
 -- A query is plain data (query_random.lua makes them):
 --
---   { wheres = { { expression = e }, ... }, orders = { { name = "age", is_descending = true } },
---     limit = 5, offset = 2 }
+--   { wheres = { { expression = e, is_pair = true }, ... }, is_scan = true,
+--     orders = { { name = "age", is_descending = true } }, limit = 5, offset = 2 }
+--
+-- (is_pair: where("age", 5) instead of where { age = 5 }.)
 --
 -- An expression is a leaf { op = "leaf", name = "age", test = t }, or { op = "all", e, ... },
 -- "any", "none", or "table": conditions that all have to hold. A leaf with a ref is about

@@ -17,9 +17,9 @@ local M = {}
 
 --- features: what queries may have; WITHOUT="page scan" in the environment turns some
 -- off. mixed: any, all and none inside a table of conditions that is not where's own.
-M.features = { ne = true, logic = true, mixed = true, contains = true, scan = true,
-  path = true, orders = true, descending = true, page = true, one = true,
-  aggregate = true, with = true }
+M.features = { ne = true, logic = true, mixed = true, contains = true, scan = true, path = true,
+  orders = true, descending = true, page = true, one = true, aggregate = true, with = true,
+  change = true }
 for name in (os.getenv "WITHOUT" or ""):gmatch "%w+" do
   if M.features[name] == nil then error("WITHOUT: there is no feature " .. name, 0) end
   M.features[name] = false
@@ -42,6 +42,7 @@ end
 -- fresh returns any value that a field takes. References are to rows that exist, mostly.
 local function fresh(g, f)
   if type(f.ref) == "table" then return g:number(g.others + 3) end
+  if f.ref and f.type == "integer" then return g:number(200) end
   local v = Random.value(g, f)
   if f.kind == "string" and f.max and #v > f.max then return v:sub(1, 1) end
   return v
@@ -213,14 +214,14 @@ local function fill_segment(g, m)
   return m:create_many(list)
 end
 
--- end_some creates rows whose time is over.
-local function end_some(g, m)
-  local list = {}
+--- end_some(model): rows whose time is over, if the model's rows can expire.
+function Fuzz:end_some(m)
+  local keys = {}
   for _ = 1, m.ttl and not m.parts and 20 or 0 do
-    local ok, row = pcall(m.create, m, g:attributes(m), { ttl = 0.001 })
-    if ok then list[#list + 1] = row:primary_key() end
+    local ok, row = pcall(m.create, m, self:attributes(m), { ttl = 0.001 })
+    if ok then keys[#keys + 1] = row:primary_key() end
   end
-  for _, key in ipairs(list) do
+  for _, key in ipairs(keys) do
     while m:load(key) do neap.sleep(0.001) end
   end
 end
@@ -253,7 +254,7 @@ function Fuzz:world(name, options)
   local fillers = options.is_large and fill_segment(self, w.model) or {}
   for _ = 1, options.writes / 2 do self:create(w.model, w.mirror) end
   self:write(w.model, w.mirror, options.writes / 2)
-  end_some(self, w.model)
+  self:end_some(w.model)
   neap.map(function(row) row:delete() end, fillers, { concurrency = 500 })
   local wrong = rows.compare(w.model, w.mirror)
   if #wrong > 0 then error("what is stored differs: " .. wrong[1]) end
@@ -433,7 +434,8 @@ local function add_where(g, w, q)
     e = add_elements(g, w, q, { op = "table", is_top = true }, g:number(3), 0)
   end
   if e and (e.op ~= "table" or #e > 0) then
-    q.wheres[#q.wheres + 1] = { expression = e }
+    local is_pair = #e == 1 and not e[1].ref and e[1].op == "leaf" and e.op == "table"
+    q.wheres[#q.wheres + 1] = { expression = e, is_pair = is_pair and g:chance(30) or nil }
     q.is_sure = q.is_sure and is_all_sure(e)
   end
 end
@@ -480,7 +482,7 @@ end
 
 --- query(world): a description of a query, with how else it is to be asked: stop (rows after
 -- which each() is left), page_size, field (to pluck, to count by and to compute of).
--- is_sure: it has indexes for all.
+-- is_thorough: in what is less often asked, too. is_sure: it has indexes for all.
 function Fuzz:query(w)
   local q = { wheres = {}, orders = {}, is_sure = true }
   q.is_scan = features.scan and self:chance(12) or nil
@@ -496,6 +498,7 @@ function Fuzz:query(w)
   q.stop = self:one_of { 1, 2, 5, 50, 257 }
   q.page_size = self:one_of { 1, 2, 3, 7, 20, 100, 1000 }
   q.field = self:one_of(self.names[w.model])
+  q.is_thorough = self:chance(25) or nil
   return q
 end
 

@@ -182,6 +182,25 @@ local function lacking(schema, i)
   return fewer
 end
 
+--- others(world, q): a world with as few rows that refs are to.
+function M.others(w, q)
+  local fresh, list = setmetatable({}, { __index = w }), w.other.rows
+  fresh.other = setmetatable({}, { __index = w.other })
+  for i = #list, 1, -1 do
+    list[i]:delete()
+    fresh.other.rows = without(list, i)
+    random.note(fresh)
+    if fails(fresh, q) then
+      list = fresh.other.rows
+    else
+      list[i] = w.other.model:create(list[i]:to_table())
+    end
+  end
+  fresh.other.rows = list
+  random.note(fresh)
+  return fresh
+end
+
 --- fields(world, q): a world whose model has as few fields as still make the query fail, and
 -- the query.
 function M.fields(w, q)
@@ -211,22 +230,36 @@ local function plain_rows(w)
   return list, others
 end
 
---- report(world, q): shrinks, and returns a program that shows what is wrong.
-function M.report(w, q)
+-- plan_of returns the plan as text. It depends on sizes that the host remembers, which the
+-- printed program does not have.
+local function plan_of(w, q)
+  local ok, plan = pcall(function() return source.query(q, w.model):explain() end)
+  return ok and "\nwith the plan\n" .. plan or ""
+end
+
+--- report(world, q, text): shrinks, and returns a program that shows what is wrong. The text
+-- is what it was at first.
+function M.report(w, q, text)
+  local case = { schema = w.schema, q = q, other = { schema = w.other.schema } }
+  if not fails(w, q) then
+    return source.program(case, commented(text .. "\nonce; asked again it was right"))
+  end
   local stop_at = neap.monotonic() + most_seconds
   q = M.query(w, copy(q), stop_at)
-  local text, how = check.difference(w, q)
   local fewer = M.rows(w, q, stop_at)
   if fewer then
     w, q = M.fields(fewer, M.query(fewer, q, stop_at))
-    text, how = check.difference(w, q)
+    w = M.others(w, q)
   end
-  local case = { schema = w.schema, q = q, other = { schema = w.other.schema } }
-  if fewer then case.rows, case.other.rows = plain_rows(w) end
-  local needs_others = how == "with" or source.query_text(q):find('["', 1, true)
-  if not needs_others then case.other.rows = {} end
-  local note = fewer and "" or "\nonly with the writes that the seed makes"
-  return source.program(case, commented(("%s: %s%s"):format(how, text, note)))
+  local wrong, how = check.difference(w, copy(q))
+  text = ("%s: %s%s"):format(how, wrong, plan_of(w, q))
+  case = { schema = w.schema, q = q, other = { schema = w.other.schema } }
+  if fewer then
+    case.rows, case.other.rows = plain_rows(w)
+  else
+    text = text .. "\nonly with the writes that the seed makes"
+  end
+  return source.program(case, commented(text))
 end
 
 return M

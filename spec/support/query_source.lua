@@ -141,7 +141,10 @@ function M.query_text(q)
   local parts = { "Thing" }
   if #q.wheres == 0 then parts[2] = ":rows()" end
   for _, where in ipairs(q.wheres) do
-    local text = M.expression_text(where.expression)
+    local text, leaf = M.expression_text(where.expression), where.expression[1]
+    if where.is_pair then
+      text = ("%s, %s"):format(quoted(leaf.name), test_text(leaf.test))
+    end
     parts[#parts + 1] = (":where(%s%s)"):format(text, q.is_scan and ", { scan = true }" or "")
   end
   for _, order in ipairs(q.orders) do
