@@ -230,13 +230,51 @@ assert_found(const struct query *q, const struct bits *found, bool is_exact,
     assert_int_equal(bits_count(found), total);
 }
 
-// ask makes a query of a random tree; the condition behind the others is for
+// add_top adds a condition that holds for each row.
+static void add_top(struct tree *t, struct node n) {
+    n.end = t->count + 1;
+    t->nodes[t->count++] = n;
+    t->nodes[0].end = t->count;
+}
+
+static void add_equal(struct tree *t, uint32_t field, uint32_t place) {
+    add_top(t, (struct node){.test = IS_ONE_OF,
+                             .field = field,
+                             .places = {place},
+                             .count = 1});
+}
+
+static void add_least(struct tree *t, uint32_t field, uint32_t place) {
+    add_top(t, (struct node){.test = IS_BETWEEN,
+                             .field = field,
+                             .places = {place},
+                             .count = 2,
+                             .has_low = true});
+}
+
+// add_equal_fields adds what a compound index is for.
+static void add_equal_fields(struct tree *t) {
+    uint32_t kind = chance(6);
+    if (kind == 0) {
+        add_equal(t, R_GENDER, chance(3));
+    } else if (kind == 1) {
+        add_equal(t, R_OPEN, chance(2));
+        add_equal(t, R_NAME, chance(4));
+    }
+    if (kind < 2 && chance(2)) {
+        add_least(t, kind == 0 ? R_BORN : R_RANK, chance(4));
+    }
+}
+
+// ask makes a query of a random tree, and at times of what a compound index is
+// for; the condition behind the others is for
 // nulls in the order's field.
 static void ask(struct query *q, const struct node **of) {
     static struct tree t;
     static struct node null;
     t.count = 0;
     random_tree(&schema, &t, 0);
+    add_equal_fields(&t);
     begin_query(q, &schema);
     ask_node(q, &t, 0, false, of);
     null = (struct node){.test = IS_NULL};
@@ -334,15 +372,16 @@ static void check_plan(const struct query *q, const struct plan *p,
     struct bits found;
     struct buf order = {0};
     if (p->way == PLAN_COLUMNS) {
-        bool is_walked = p->order == ORDER_WALK && !p->has_tail;
+        bool is_left_to_walk = p->order == ORDER_WALK && !p->has_tail;
         run(q, p, of, &found, &order);
-        assert_found(q, &found, p->is_exact, is_walked ? is_on_path : NULL, p,
-                     round);
+        assert_found(q, &found, p->is_exact,
+                     is_left_to_walk ? is_on_path : NULL, p, round);
         if (p->order == ORDER_PACKED) {
             assert_order(q, &found, &order);
         }
     }
-    for (uint32_t i = 0; i < ROWS && p->order == ORDER_WALK; i++) {
+    bool is_walked = p->way == PLAN_WALK || p->order == ORDER_WALK;
+    for (uint32_t i = 0; i < ROWS && is_walked; i++) {
         bool matches = is_live[i] && query_matches(q, rows[i].row);
         if (matches && !is_on_path(q, p, rows[i].row)) {
             assert_true(p->has_tail);
