@@ -292,7 +292,7 @@ static void random_trees_find_the_rows_that_match(void **state) {
         ask(&q, of);
         query_finish(&q);
         steps_begin(&p);
-        steps_add(&q, &p, 0);
+        steps_add(&q, NULL, &p, 0);
         run(&q, &p, of, &found, NULL);
         bool is_exact = steps_are_exact(&q, 0);
         assert_found(&q, &found, is_exact, NULL, &p, i);
@@ -456,7 +456,7 @@ static void a_segment_without_columns_has_no_rows(void **state) {
     struct bits found;
     read_query(&a, &schema, "any( gender!=f bytes? name=a )");
     steps_begin(&p);
-    steps_add(&a.query, &p, 0);
+    steps_add(&a.query, NULL, &p, 0);
     struct combine *m = aligned_alloc(64, sizeof *m);
     assert_non_null(m);
     memset(m, 0, sizeof *m);
@@ -485,7 +485,7 @@ static void sets_are_no_deeper_than_said(void **state) {
         ask(&q, of);
         query_finish(&q);
         steps_begin(&p);
-        steps_add(&q, &p, 0);
+        steps_add(&q, NULL, &p, 0);
         uint32_t depth = 1, most = 1;
         for (uint32_t k = 0; k < p.step_count; k++) {
             depth +=

@@ -138,6 +138,28 @@ static void orders_without_an_index_are_refused(void **state) {
                    "field name cannot be ordered by; add sort = true", false);
 }
 
+static void only_cures_that_work_are_named(void **state) {
+    (void)state;
+    struct schema s;
+    begin_schema(&s, "c", FIELD_INTEGER);
+    add_field(&s, "doc", FIELD_JSON);
+    add_choices(add_field(&s, "kind", FIELD_ENUM), "f", "m");
+    add_list(&s, "tags", FIELD_LIST, FIELD_STRING);
+    add_field(&s, "uuid", FIELD_UUID);
+    finish_schema(&s);
+    assert_refused(&s, "doc=x",
+                   "field doc has no index; query with { scan = true }", false);
+    assert_refused(&s, "kind=f",
+                   "field kind has no index; add index = true, or query with { "
+                   "scan = true }",
+                   false);
+    assert_refused(&s, "by kind",
+                   "field kind cannot be ordered by; add index = true", false);
+    assert_refused(&s, "by tags", "field tags cannot be ordered by", false);
+    assert_refused(&s, "by uuid", "field uuid cannot be ordered by", false);
+    schema_clear(&s);
+}
+
 static void assert_building(const struct schema *s, const char *text,
                             const char *field) {
     char expected[200];
@@ -198,6 +220,7 @@ int main(void) {
         cmocka_unit_test(conditions_without_an_index_are_refused),
         cmocka_unit_test(keys_are_refused_where_they_name_no_rows),
         cmocka_unit_test(orders_without_an_index_are_refused),
+        cmocka_unit_test(only_cures_that_work_are_named),
         cmocka_unit_test(indexes_under_construction_are_not_used),
         cmocka_unit_test(compounds_under_construction_are_not_used),
     };

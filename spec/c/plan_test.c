@@ -28,8 +28,9 @@ static void columns_answer_single_conditions(void **state) {
            READ_1 "  and packed column: age between 18 and 22\n" FETCH);
     // without a packed column a range is read from the ordered index, at once
     // for all segments
-    people("at:0..3600~20 rows 10000000", READ_153_AT_ONCE
-           "  and ordered index: at between " HOUR " (about 20)\n" FETCH);
+    people("at:0..3600~2000000 rows 10000000 path 2000000",
+           READ_153_AT_ONCE "  and ordered index: at between " HOUR
+                            " (about 2,000,000)\n" FETCH);
     // a number with fractions is only in the ordered index: a range of one
     books("rank=1.5~3 rows 1000",
           READ_1 "  and ordered index: rank = 1.5 (about 3)\n" FETCH);
@@ -40,11 +41,26 @@ static void columns_answer_single_conditions(void **state) {
     books("tags=x~50000 rows 1000000", READ_16_IN_WINDOWS
           "  and small set or bitmap: tags contains x (about 50,000)\n" FETCH);
     // a range of strings is read from the index ordered by bytes
-    books("city:Ka..Ke~300 rows 10000", READ_1
-          "  and ordered index: city from 'Ka' to 'Ke' (about 300)\n" FETCH);
+    books(
+        "city:Ka..Ke~9000 rows 1000000 path 9000", READ_16_AT_ONCE
+        "  and ordered index: city from 'Ka' up to 'Ke' (about 9,000)\n" FETCH);
+    // what begins so is such a range
+    books("city^Ka~9000 rows 1000000 path 9000", READ_16_AT_ONCE
+          "  and ordered index: city begins with 'Ka' (about 9,000)\n" FETCH);
+    // 3 entries are less than 40 MB of a packed column
+    people("score:1..2~3 rows 10000000 path 3",
+           "walk the ordered index of score, score between 1 and 2, upwards (3 "
+           "entries)\n" FETCH);
+    // 30,000 entries are more than are sorted in memory, and less than 40 MB
+    people("score:1..2~30000 rows 10000000 path 30000", READ_153_AT_ONCE
+           "  and ordered index: score between 1 and 2 (about 30,000)\n" FETCH);
+    // 3,000,000 entries are more than 40 MB
+    people(
+        "score:1..2~3000000 rows 10000000 path 3000000", READ_153_IN_WINDOWS
+        "  and packed column: score between 1 and 2 (about 3,000,000)\n" FETCH);
     // a range that is open below
-    books("city:-inf..Ke~300 rows 10000",
-          READ_1 "  and ordered index: city to 'Ke' (about 300)\n" FETCH);
+    books("city:-inf..Ke~9000 rows 1000000 path 9000", READ_16_AT_ONCE
+          "  and ordered index: city up to 'Ke' (about 9,000)\n" FETCH);
 }
 
 static void lists_are_alternatives_of_one_condition(void **state) {
@@ -96,6 +112,20 @@ static void nulls_are_found_as_each_index_keeps_them(void **state) {
 
 static void negations_leave_out_what_they_name(void **state) {
     (void)state;
+    // rows without a value are in no bitmap of a value: they are left out by
+    // one of their own
+    people("gender!=f rows 1000", READ_1
+           "  without bitmap: gender = f, nor those without a value\n" FETCH);
+    // the same of small sets
+    people("name!=ann,bob rows 1000",
+           READ_1 "  without small set or bitmap: name one of 2 values, nor "
+                  "those without a value\n" FETCH);
+    // and of what lists contain
+    books("tags!=x rows 1000",
+          READ_1 "  without small set or bitmap: tags contains x, nor those "
+                 "without a value\n" FETCH);
+    // hardly a row fails it: it is left to the rows
+    people("any( gender!= age=18 ) rows 1000", READ_1 LEAVES("1,000") FETCH);
     // a packed column shows the value and its absence
     people("age!=18 rows 100",
            READ_1 "  and packed column: age is not 18\n" FETCH);
@@ -128,6 +158,18 @@ static void groups_are_sets_that_are_joined(void **state) {
                   "    or all of\n"
                   "      packed column: age = 18\n"
                   "      and small set or bitmap: name = ann\n" FETCH);
+    // in whatever order they stand
+    people("any( all( age=18 name=ann ) gender=f ) rows 1000",
+           READ_1 "  and any of\n"
+                  "    all of\n"
+                  "      packed column: age = 18\n"
+                  "      and small set or bitmap: name = ann\n"
+                  "    or bitmap: gender = f\n" FETCH);
+    // an empty list of an ordered index is nothing to be read
+    people("any( at= gender=f ) rows 10000",
+           READ_1 "  and any of\n"
+                  "    nothing\n"
+                  "    or bitmap: gender = f\n" FETCH);
     // what all has to hold needs no set
     people("all( gender=f all( age=18 ) ) rows 100000",
            READ_2_IN_WINDOWS "  and bitmap: gender = f\n"
@@ -223,27 +265,29 @@ static void nothing_is_asked_where_nothing_can_match(void **state) {
 
 static void few_candidates_are_fetched_at_once(void **state) {
     (void)state;
-    // 20 entries of the ordered index are few: the bitmaps of 153 segments cost
-    // more than 20 rows
-    people("at:0..3600~20 gender=f~5000000 rows 10000000",
-           READ_153_AT_ONCE "  and ordered index: at between " HOUR
-                            " (about 20)\n" LEAVES("20") FETCH);
+    // 20 entries of the ordered index are 20 rows: any column of 153 segments
+    // costs more
+    people("at:0..3600~20 gender=f~5000000 rows 10000000 path 20",
+           "walk the ordered index of at, at between " HOUR
+           ", upwards (20 entries)\n" TEST FETCH);
     // 5,000,000 entries are many: the bitmap leaves 2,000 rows, which cost less
-    people("at:0..3600~5000000 gender=f~2000 rows 10000000", READ_153_IN_WINDOWS
+    people("at:0..3600~5000000 gender=f~2000 rows 10000000 path 5000000",
+           READ_153_IN_WINDOWS
            "  and bitmap: gender = f (about 2,000)\n" LEAVES("2,000") FETCH);
     // each leaves out so many rows that both are read
-    people("at:0..3600~5000000 gender=f~5000000 rows 10000000",
+    people("at:0..3600~5000000 gender=f~5000000 rows 10000000 path 5000000",
            READ_153_AT_ONCE "  and bitmap: gender = f (about 5,000,000)\n"
                             "  and ordered index: at between " HOUR
                             " (about 5,000,000)\n" FETCH);
     // the packed columns are 50 MB, 20 rows are not
-    people("name=ann~20 age:18..22~1000000 score:1..1000~900000 rows 10000000",
+    people("name=ann~20 age:18..22~1000000 score:1..1000~900000 rows 10000000 "
+           "path 900000",
            READ_153_IN_WINDOWS
            "  and small set or bitmap: name = ann (about 20)\n" LEAVES("20")
                FETCH);
     // not so with a name that many have
     people("name=ann~2000000 age:18..22~5000000 score:1..1000~5000000 rows "
-           "10000000",
+           "10000000 path 5000000",
            READ_153_IN_WINDOWS
            "  and small set or bitmap: name = ann (about 2,000,000)\n"
            "  and packed column: age between 18 and 22 (about 5,000,000)\n"
@@ -282,26 +326,56 @@ static void a_limit_ends_the_reading_early(void **state) {
 
 static void counts_are_made_of_columns_that_are_exact(void **state) {
     (void)state;
+    // an ordered index counts a range of its own
+    people("count at:0..9~500000 rows 1000000 path 500000",
+           "walk the ordered index of at, at between 1970-01-01T00:00:00Z and "
+           "1970-01-01T00:00:09Z, upwards (500,000 entries)\n"
+           "count them\n");
+    // also one of strings
+    books("count city^Ka~500000 rows 1000000 path 500000",
+          "walk the ordered index of city, city begins with 'Ka', upwards "
+          "(500,000 entries)\n"
+          "count them\n");
     // the live rows are counted
     people("count rows 1000", READ_1 "count them\n");
     // no row is fetched
     people("count gender=f rows 1000", READ_1 "  and bitmap: gender = f\n"
                                               "count them\n");
     // all columns are read, as fetching 500 rows costs more than 16 bitmaps
-    people("count at:0..9~500 gender=f~500000 rows 1000000", READ_16_AT_ONCE
+    people("count at:0..9~500 gender=f~500000 rows 1000000 path 500",
+           READ_16_AT_ONCE
            "  and ordered index: at between 1970-01-01T00:00:00Z and "
            "1970-01-01T00:00:09Z (about 500)\n"
            "  and bitmap: gender = f (about 500,000)\n"
            "count them\n");
     // 5 rows to be fetched cost less than 153 bitmaps
-    people("count at:0..9~5 gender=f~5000000 rows 10000000", READ_153_AT_ONCE
+    people("count at:0..9~5 gender=f~5000000 rows 10000000 path 5",
+           "walk the ordered index of at, at between 1970-01-01T00:00:00Z and "
+           "1970-01-01T00:00:09Z, upwards (5 entries)\n" TEST FETCH);
+    // sums and counts by value are made of the packed column
+    people("tally age gender=f rows 1000",
+           READ_1 "  and bitmap: gender = f\n"
+                  "  and packed column of age, to order by\n"
+                  "count them\n");
+    // or of the bitmaps of choices
+    people("tally gender rows 1000",
+           READ_1 "  and bitmaps of choices of gender, to order by\n"
+                  "count them\n");
+    // of the rows, where columns do not say which
+    people("tally age note=x gender=f scan rows 1000",
+           READ_1 "  and bitmap: gender = f\n" LEAVES("500") FETCH);
+    // 5 rows are fetched and summed
+    people("tally age at:0..9~5 gender=f~5000000 rows 10000000 path 5",
+           READ_153_AT_ONCE
            "  and ordered index: at between 1970-01-01T00:00:00Z and "
            "1970-01-01T00:00:09Z (about 5)\n" LEAVES("5") FETCH);
     // what no column shows has to be looked at
     people("count note=x gender=f scan rows 1000",
            READ_1 "  and bitmap: gender = f\n" LEAVES("500") FETCH);
-    // a number has no order
-    people("count by at rows 1000 path 1000", READ_1 "count them\n");
+    // each row is in the index of a required field, which knows how many it has
+    people("count by at rows 1000 path 1000",
+           "walk the ordered index of at, upwards (1,000 entries)\n"
+           "count them\n");
 }
 
 int main(void) {

@@ -8,6 +8,7 @@
 //   age=18~500                    about 500 rows are said to have it
 //   any( a=1 all( b=1 c=1 ) )     groups
 //   by -at limit 10 offset 5      the order and so on; also: scan, count
+//   tally age                     what the field has is counted
 //   rows 5000 path 20             what else is known of the sizes
 #ifndef SPEC_QUERY_FIXTURE_H
 #define SPEC_QUERY_FIXTURE_H
@@ -165,6 +166,9 @@ static inline bool read_setting(struct asked *a, const char *name,
         add_order(
             q, field_named(q->schema, text + is_down, strlen(text + is_down)),
             is_down);
+    } else if (strcmp(name, "tally") == 0) {
+        q->is_counted = q->is_tallied = true;
+        q->orders[0].field = field_named(q->schema, text, strlen(text));
     } else if (strcmp(name, "limit") == 0) {
         q->limit = n;
     } else if (strcmp(name, "offset") == 0) {
