@@ -26,6 +26,19 @@ static uint64_t check_of(const struct query *q, const char *p, size_t len) {
     return check;
 }
 
+// encode_text appends bytes as RFC 4648 §5 has them, without padding.
+static void encode_text(const struct buf *b, struct buf *out) {
+    unsigned char *to = (unsigned char *)buf_reserve(out, b->len / 3 * 4 + 5);
+    int n = EVP_EncodeBlock(to, (unsigned char *)b->data, (int)b->len);
+    for (int i = 0; i < n; i++) {
+        to[i] = to[i] == '+' ? '-' : to[i] == '/' ? '_' : to[i];
+    }
+    while (n > 0 && to[n - 1] == '=') {
+        n--;
+    }
+    out->len += (size_t)n;
+}
+
 void cursor_encode(const struct query *q, const struct row *r,
                    struct buf *out) {
     struct buf b = {0};
@@ -42,31 +55,20 @@ void cursor_encode(const struct query *q, const struct row *r,
     }
     uint64_t check = check_of(q, b.data + check_len, b.len - check_len);
     memcpy(b.data, &check, sizeof check);
-    // RFC 4648 §5, without padding
-    unsigned char *to = (unsigned char *)buf_reserve(out, b.len / 3 * 4 + 5);
-    int n = EVP_EncodeBlock(to, (unsigned char *)b.data, (int)b.len);
-    for (int i = 0; i < n; i++) {
-        to[i] = to[i] == '+' ? '-' : to[i] == '/' ? '_' : to[i];
-    }
-    while (n > 0 && to[n - 1] == '=') {
-        n--;
-    }
-    out->len += (size_t)n;
+    encode_text(&b, out);
     buf_clear(&b);
 }
 
-// decode_text undoes the text; false if it is none.
+// decode_text undoes the text; false if it is none. OpenSSL passes over white
+// space and the last character's unused bits: so the bytes have to lead back to
+// the same text.
 static bool decode_text(const char *text, size_t len, struct buf *out) {
     if (len > text_most || len % 4 == 1) {
         return false;
     }
-    struct buf b = {0};
+    struct buf b = {0}, again = {0};
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
-        if (c == '+' || c == '/' || c == '=' || c == '\n' || c == ' ') {
-            buf_clear(&b);
-            return false;
-        }
         buf_addc(&b, c == '-' ? '+' : c == '_' ? '/' : c);
     }
     size_t padding = (4 - len % 4) % 4;
@@ -74,8 +76,11 @@ static bool decode_text(const char *text, size_t len, struct buf *out) {
     int n = EVP_DecodeBlock((unsigned char *)buf_reserve(out, b.len),
                             (unsigned char *)b.data, (int)b.len);
     out->len = n > (int)padding ? (size_t)n - padding : 0;
+    encode_text(out, &again);
+    bool is_same = again.len == len && (!len || !memcmp(again.data, text, len));
     buf_clear(&b);
-    return n >= 0;
+    buf_clear(&again);
+    return is_same;
 }
 
 // read_values reads the order's values into row; false if there is something
