@@ -200,7 +200,7 @@ static void fail_size(lua_State *L, struct query *q, const char *what,
 // read_clause reads the condition or group at index `at`.
 static void read_clause(lua_State *L, struct query *q, int at, bool is_negated,
                         int depth) {
-    if (q->clause_count >= 2 * QUERY_COUNT || q->count >= QUERY_COUNT) {
+    if (q->clause_count >= 4 * QUERY_COUNT || q->count >= QUERY_COUNT) {
         fail_size(L, q, "conditions", QUERY_COUNT);
     }
     if (depth > QUERY_DEPTH || !lua_checkstack(L, 16)) {
@@ -233,7 +233,7 @@ static void read_clause(lua_State *L, struct query *q, int at, bool is_negated,
 void lua_condition_read(lua_State *L, struct query *q, int index) {
     // one more for query_finish
     q->conditions = xcalloc(QUERY_COUNT + 1, sizeof q->conditions[0]);
-    q->clauses = xcalloc(2 * QUERY_COUNT, sizeof q->clauses[0]);
+    q->clauses = xcalloc(4 * QUERY_COUNT, sizeof q->clauses[0]);
     lua_pushvalue(L, index);
     read_clause(L, q, lua_gettop(L), false, 0);
     lua_pop(L, 1);

@@ -88,11 +88,6 @@ void combine_end(struct combine *m, uint32_t segment, struct bits *rows) {
 
 // -- what the steps read
 
-// packed_most returns the largest number that a column of that width stores.
-static uint64_t packed_most(int width) {
-    return width == 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
-}
-
 // range_packed tests for low <= value <= high. What is stored may be above the
 // field's maximum of today: the width is what limits it.
 static void range_packed(struct bits *to, const struct field *f, double low,
@@ -106,10 +101,7 @@ static void range_packed(struct bits *to, const struct field *f, double low,
     int64_t min = f->base;
     uint64_t first = (uint64_t)((int64_t)low - min) + 1;
     uint64_t last = (uint64_t)((int64_t)high - min) + 1;
-    uint64_t most = packed_most(f->width);
-    if (first <= most) {
-        packed_range(to, s, len, f->width, first, last < most ? last : most);
-    }
+    packed_range(to, s, len, f->width, first, last);
 }
 
 // test_packed finds the rows whose number fulfils the condition, were it not
@@ -128,8 +120,7 @@ static void test_packed(const struct field *f, const struct condition *cond,
     uint32_t n = 0;
     for (uint32_t i = 0; i < cond->count; i++) {
         uint64_t v = index_packed(f, cond->values[i]);
-        if (index_order_number(f, cond->values[i]) >= (double)f->base &&
-            v <= packed_most(f->width)) {
+        if (index_order_number(f, cond->values[i]) >= (double)f->base) {
             values[n++] = v;
         }
     }

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "model/value.h"
 
-enum { check_len = 8, ordinal_len = 4, text_most = 1 << 20 };
+enum { check_len = 8, ordinal_len = 4 };
 
 // check_of returns what a cursor begins with.
 static uint64_t check_of(const struct query *q, const char *p, size_t len) {
@@ -63,7 +63,7 @@ void cursor_encode(const struct query *q, const struct row *r,
 // space and the last character's unused bits: so the bytes have to lead back to
 // the same text.
 static bool decode_text(const char *text, size_t len, struct buf *out) {
-    if (len > text_most || len % 4 == 1) {
+    if (len % 4 == 1) {
         return false;
     }
     struct buf b = {0}, again = {0};

@@ -44,11 +44,11 @@ static int refuse_condition(const struct query *q, const struct condition *c,
                  "sort = true, or query with { scan = true }",
                  model, f->name);
     } else if ((int)c->field == q->schema->primary || f->is_unique) {
+        bool is_primary = (int)c->field == q->schema->primary;
         snprintf(error, size,
                  "model %s: field %s finds rows by single values that all of "
-                 "them must have; for others add index = true, or query with { "
-                 "scan = true }",
-                 model, f->name);
+                 "them must have; for others %squery with { scan = true }",
+                 model, f->name, is_primary ? "" : "add index = true, or ");
     } else {
         bool has_none = f->type == FIELD_TEXT || f->type == FIELD_JSON;
         bool can_sort = schema_is_numeric(f) || f->type == FIELD_STRING;
@@ -80,9 +80,17 @@ struct planner {
     const struct plan_sizes *sizes;
     double rows;
     // the clauses that must all hold, those that are best read first in front
-    uint32_t *tops;
+    struct top *tops;
     uint32_t count;
-    double fetched_share; // of the candidates, where a limit stops early
+    bool has_path;
+    struct path path;
+};
+
+struct top {
+    uint32_t clause;
+    double share; // of the rows
+    double rank;
+    bool is_covered; // by the path
 };
 
 // share_of estimates the share of the rows that fulfil a condition.
@@ -161,32 +169,41 @@ static void add_tops(struct planner *s, uint32_t i) {
             (q->clauses[k].kind == CLAUSE_ANY && is_single)) {
             add_tops(s, k);
         } else {
-            s->tops[s->count++] = k;
+            s->tops[s->count++].clause = k;
         }
     }
 }
 
 // rank_of: the least cost for what a clause leaves out comes first; what cannot
 // be read last.
-static double rank_of(const struct planner *s, uint32_t clause) {
-    if (!steps_can_read(s->q, clause)) {
+static double rank_of(const struct planner *s, const struct top *top) {
+    if (!steps_can_read(s->q, top->clause)) {
         return INFINITY;
     }
-    double whole = 0, cost = read_cost_clause(s, clause, &whole);
-    double share = share_of_clause(s, clause);
-    return (cost + whole) / -log(share < 0.999 ? share : 0.999);
+    double whole = 0, cost = read_cost_clause(s, top->clause, &whole);
+    return (cost + whole) / -log(top->share < 0.999 ? top->share : 0.999);
 }
 
-static void sort_tops(struct planner *s) {
-    for (uint32_t i = 1; i < s->count; i++) {
-        for (uint32_t j = i;
-             j > 0 && rank_of(s, s->tops[j]) < rank_of(s, s->tops[j - 1]);
-             j--) {
-            uint32_t t = s->tops[j];
-            s->tops[j] = s->tops[j - 1];
-            s->tops[j - 1] = t;
-        }
+static int by_rank(const void *a, const void *b) {
+    const struct top *x = a, *y = b;
+    if (x->rank != y->rank) {
+        return x->rank < y->rank ? -1 : 1;
     }
+    return (x->clause > y->clause) - (x->clause < y->clause);
+}
+
+static void find_tops(struct planner *s) {
+    s->tops = xcalloc(s->q->clause_count, sizeof s->tops[0]);
+    s->has_path = path_find(s->q, &s->path);
+    add_tops(s, 0);
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct top *top = &s->tops[i];
+        top->share = share_of_clause(s, top->clause);
+        top->rank = rank_of(s, top);
+        top->is_covered =
+            s->has_path && path_covers(s->q, &s->path, top->clause);
+    }
+    qsort(s->tops, s->count, sizeof s->tops[0], by_rank);
 }
 
 // An option is one way to answer the query.
@@ -248,11 +265,11 @@ static void weigh_columns(const struct planner *s, enum plan_order order,
                           struct option *best) {
     const struct query *q = s->q;
     struct option o = {.way = PLAN_COLUMNS, .order = order};
-    const struct path *path = NULL;
+    bool covers = false;
     if (order == ORDER_WALK) {
-        path_find(q, &o.path);
+        o.path = s->path;
         // those without a value, which come last, are not in it
-        path = path_has_all(q, o.path.field) ? &o.path : NULL;
+        covers = path_has_all(q, o.path.field);
     }
     double segments = s->sizes ? s->sizes->segments : 1;
     double columns = segments * cost_command + s->rows / 8 * cost_byte;
@@ -265,18 +282,18 @@ static void weigh_columns(const struct planner *s, enum plan_order order,
     if (order == ORDER_WALK && s->sizes && s->sizes->path != PLAN_UNKNOWN) {
         entries = (double)s->sizes->path;
     }
-    o.matching = o.candidates = path ? entries : s->rows;
+    o.matching = o.candidates = covers ? entries : s->rows;
     o.is_exact = true;
+    uint32_t uncovered = 0; // that are not read yet
     for (uint32_t i = 0; i < s->count; i++) {
-        bool is_covered = path_covers(q, path, s->tops[i]);
-        o.matching *= is_covered ? 1 : share_of_clause(s, s->tops[i]);
+        bool is_covered = covers && s->tops[i].is_covered;
+        o.matching *= is_covered ? 1 : s->tops[i].share;
+        uncovered += !is_covered;
     }
     for (uint32_t i = 0; i <= s->count; i++) {
         struct option one = o;
         one.read = i;
-        for (uint32_t k = i; k < s->count; k++) {
-            one.is_exact = one.is_exact && path_covers(q, path, s->tops[k]);
-        }
+        one.is_exact = o.is_exact && uncovered == 0;
         one.is_tested = !one.is_exact;
         set_cost(s, &one, columns, whole, entries);
         if (order == ORDER_FETCHED && one.candidates > fetch_most) {
@@ -285,13 +302,15 @@ static void weigh_columns(const struct planner *s, enum plan_order order,
         if (best->ns < 0 || one.ns < best->ns) {
             *best = one;
         }
-        if (i == s->count || !steps_can_read(q, s->tops[i])) {
+        const struct top *top = &s->tops[i];
+        if (i == s->count || isinf(top->rank)) {
             return;
         }
-        if (!path_covers(q, path, s->tops[i])) {
-            o.candidates *= share_of_clause(s, s->tops[i]);
-            columns += read_cost_clause(s, s->tops[i], &whole);
-            o.is_exact = o.is_exact && steps_are_exact(q, s->tops[i]);
+        if (!(covers && top->is_covered)) {
+            o.candidates *= top->share;
+            columns += read_cost_clause(s, top->clause, &whole);
+            o.is_exact = o.is_exact && steps_are_exact(q, top->clause);
+            uncovered--;
         }
     }
 }
@@ -300,8 +319,8 @@ static void weigh_columns(const struct planner *s, enum plan_order order,
 // Without an order, or with one that is not the path's, they have to be sorted.
 static void weigh_walk(const struct planner *s, struct option *best) {
     const struct query *q = s->q;
-    struct option o = {.way = PLAN_WALK};
-    if (!path_find(q, &o.path)) {
+    struct option o = {.way = PLAN_WALK, .path = s->path};
+    if (!s->has_path) {
         return;
     }
     bool has_last = path_has_all(q, o.path.field);
@@ -313,8 +332,8 @@ static void weigh_walk(const struct planner *s, struct option *best) {
     o.candidates = o.matching = entries;
     o.is_exact = !q->schema->has_ttl && has_last;
     for (uint32_t i = 0; i < s->count; i++) {
-        if (!path_covers(q, &o.path, s->tops[i])) {
-            o.matching *= share_of_clause(s, s->tops[i]);
+        if (!s->tops[i].is_covered) {
+            o.matching *= s->tops[i].share;
             o.is_tested = true;
         }
     }
@@ -367,7 +386,11 @@ static bool is_empty(const struct query *q, uint32_t i) {
     return is_any;
 }
 
-static const char *cure_of_order(const struct field *f) {
+static const char *cure_of_order(const struct query *q, uint32_t field) {
+    const struct field *f = &q->schema->fields[field];
+    if ((int)field == q->schema->primary) {
+        return "";
+    }
     if (f->type == FIELD_ENUM || f->type == FIELD_BOOLEAN) {
         return "; add index = true";
     }
@@ -389,7 +412,7 @@ static int check_order(const struct query *q, struct plan *p, char *error,
         }
         if (is_only_way) {
             snprintf(error, size, "model %s: field %s cannot be ordered by%s",
-                     q->schema->name, f->name, cure_of_order(f));
+                     q->schema->name, f->name, cure_of_order(q, field));
             return -1;
         }
     }
@@ -412,13 +435,12 @@ static int check_conditions(const struct query *q, struct plan *p, char *error,
 
 // is_path_enough: the path has the rows that are wanted, in their order, and no
 // others: then there is nothing to weigh.
-static bool is_path_enough(const struct query *q) {
-    struct path path;
-    bool is_enough = q->order_count > 0 && path_find(q, &path) &&
-                     path_has_all(q, path.field) && !q->schema->has_ttl;
-    for (uint32_t i = 1; is_enough && i < q->clause_count; i++) {
-        is_enough =
-            q->clauses[i].kind == CLAUSE_ALL || path_covers(q, &path, i);
+static bool is_path_enough(const struct planner *s) {
+    bool is_enough = s->q->order_count > 0 && s->has_path &&
+                     path_has_all(s->q, s->path.field) &&
+                     !s->q->schema->has_ttl;
+    for (uint32_t i = 0; i < s->count; i++) {
+        is_enough = is_enough && s->tops[i].is_covered;
     }
     return is_enough;
 }
@@ -426,7 +448,7 @@ static bool is_path_enough(const struct query *q) {
 static struct option choose(struct planner *s) {
     const struct query *q = s->q;
     struct option best = {.ns = -1};
-    if (is_path_enough(q)) {
+    if (is_path_enough(s)) {
         weigh_walk(s, &best);
         return best;
     }
@@ -438,11 +460,10 @@ static struct option choose(struct planner *s) {
         return best;
     }
     const struct field *f = &q->schema->fields[q->orders[0].field];
-    struct path path;
     if (is_in_memory(f)) {
         weigh_columns(s, ORDER_PACKED, &best);
     }
-    if (path_find(q, &path)) {
+    if (s->has_path) {
         weigh_columns(s, ORDER_WALK, &best);
     }
     weigh_columns(s, ORDER_FETCHED, &best);
@@ -456,7 +477,7 @@ static struct plan *make_tail(const struct planner *s) {
     p->way = PLAN_COLUMNS;
     steps_begin(p);
     for (uint32_t i = 0; i < s->count; i++) {
-        steps_add(s->q, s->sizes, p, s->tops[i]);
+        steps_add(s->q, s->sizes, p, s->tops[i].clause);
     }
     steps_add_null(s->q, s->sizes, p);
     return p;
@@ -485,9 +506,7 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     if (sizes) {
         s.rows = sizes->rows > 1 ? (double)sizes->rows : 1;
     }
-    s.tops = xcalloc(q->clause_count, sizeof s.tops[0]);
-    add_tops(&s, 0);
-    sort_tops(&s);
+    find_tops(&s);
     struct option o = choose(&s);
     p->way = o.way;
     p->order = o.order;
@@ -501,12 +520,11 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     if (p->has_tail && (o.way == PLAN_WALK || q->after)) {
         p->tail = make_tail(&s);
     }
-    bool is_walk = o.order == ORDER_WALK && !p->has_tail;
-    const struct path *path = is_walk ? &o.path : NULL;
+    bool covers = o.order == ORDER_WALK && !p->has_tail;
     steps_begin(p);
     for (uint32_t i = 0; i < o.read; i++) {
-        if (!path_covers(q, path, s.tops[i])) {
-            steps_add(q, sizes, p, s.tops[i]);
+        if (!(covers && s.tops[i].is_covered)) {
+            steps_add(q, sizes, p, s.tops[i].clause);
         }
     }
     const struct field *f = &q->schema->fields[q->orders[0].field];
@@ -520,7 +538,11 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
 }
 
 bool plan_needs_sizes(const struct query *q, uint32_t segments) {
-    if (is_path_enough(q)) {
+    struct planner s = {.q = q, .rows = 1};
+    find_tops(&s);
+    bool is_enough = is_path_enough(&s);
+    free(s.tops);
+    if (is_enough) {
         return false;
     }
     for (uint32_t i = 0; i < q->count; i++) {
@@ -529,8 +551,7 @@ bool plan_needs_sizes(const struct query *q, uint32_t segments) {
             return true;
         }
     }
-    struct path path;
-    return segments > 1 || (path_find(q, &path) && q->count > 0);
+    return segments > 1 || (s.has_path && q->count > 0);
 }
 
 void plan_correct(const struct query *q, const struct plan_sizes *sizes,

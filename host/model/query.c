@@ -139,11 +139,11 @@ static bool is_between(const struct condition *c, struct value v) {
     bool is = true;
     if (c->least.p) {
         struct value bound = {c->least.p + 1, c->least.len - 1};
-        is = compare_values(e, bound) >= (c->least.p[0] == '(');
+        is = compare_values(e, bound) >= 0;
     }
     if (c->most.p && is) {
         struct value bound = {c->most.p + 1, c->most.len - 1};
-        is = compare_values(e, bound) <= -(c->most.p[0] == '(');
+        is = compare_values(e, bound) <= 0;
     }
     buf_clear(&entry);
     return is;

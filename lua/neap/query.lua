@@ -114,7 +114,7 @@ end
 
 -- compile plans a query; it waits if there are conditions on other models.
 local function compile(q)
-  return core.query(q.model.core, { conditions = condition.resolve(q.model, q.conditions),
+  return core.query(q.model.core, { conditions = condition.resolve(q.model, q.conditions, q.scan),
     orders = q.orders, limit = q.most, offset = q.skipped, after = q.after, scan = q.scan,
     counted = q.counted, tally = q.tally })
 end

@@ -80,6 +80,16 @@ local function through(model, name, value)
   return { through = f.ref == "self" and model or f.ref, ref = ref, field = field, value = value }
 end
 
+-- key_of returns the key of a row that a reference refers to, and other values as they are.
+local function key_of(model, name, value)
+  local of = type(value) == "table" and writing.model_of[getmetatable(value)]
+  local f = of and model.refs[name]
+  if of and f and of ~= (f.ref == "self" and model or f.ref) then
+    invalid(model, name, ("a row of %s is no row of the model that it refers to"):format(of.name))
+  end
+  return writing.key_of(value)
+end
+
 local function list_condition(model, name, value)
   local n = 0
   for k in pairs(value) do
@@ -90,7 +100,7 @@ local function list_condition(model, name, value)
   end
   if n ~= #value then invalid(model, name, "its list in where has holes") end
   local list = {}
-  for i, v in ipairs(value) do list[i] = writing.key_of(v) end
+  for i, v in ipairs(value) do list[i] = key_of(model, name, v) end
   return { name, "in", list }
 end
 
@@ -112,7 +122,7 @@ local function condition(model, name, value)
     inner.negated = not inner.negated
     return inner
   end
-  value = writing.key_of(value) -- of a row that a reference refers to
+  value = key_of(model, name, value)
   if value == null then return { name, "null" } end
   if kind == Range then
     return { name, "range", value.low, value.high, value.is_above, value.is_below,
@@ -180,17 +190,17 @@ end
 -- query_through returns the query of the other model that a condition stands for. What
 -- negates it is meant for the other model's field: a row that refers to none has no value
 -- there. So it is asked negated.
-local function query_through(c, is_negated)
+local function query_through(c, is_negated, scan)
   local other, value = c.through, c.value
   if (c.negated or false) ~= is_negated then value = M.ne(value) end
   -- its key is in no index that could leave some out, but they must be few anyway
-  return other:where({ [c.field] = value }, { scan = c.field == other.primary })
+  return other:where({ [c.field] = value }, { scan = scan or c.field == other.primary })
 end
 
 -- keys_through asks the other model for the rows that a condition finds; it is not to be
 -- negated again by the group that it stands in.
-local function keys_through(model, c, is_negated)
-  local found = query_through(c, is_negated):limit(through_most + 1):ids()
+local function keys_through(model, c, is_negated, scan)
+  local found = query_through(c, is_negated, scan):limit(through_most + 1):ids()
   if #found > through_most then
     fail("model.too_many", "model %s: the condition on %s.%s finds more than %d rows of %s; "
       .. "look for these first", model.name, c.ref, c.field, through_most, c.through.name)
@@ -198,32 +208,32 @@ local function keys_through(model, c, is_negated)
   return { c.ref, "in", found, negated = is_negated }
 end
 
-local function resolve(model, list, is_negated)
+local function resolve(model, list, is_negated, scan)
   local copy = { group = list.group }
   if list.group == "none" then is_negated = not is_negated end
   for i, c in ipairs(list) do
-    copy[i] = c.through and keys_through(model, c, is_negated)
-      or c.group and resolve(model, c, is_negated) or c
+    copy[i] = c.through and keys_through(model, c, is_negated, scan)
+      or c.group and resolve(model, c, is_negated, scan) or c
   end
   return copy
 end
 
---- query_condition.resolve(model, list): the group with each condition on another model
+--- query_condition.resolve(model, list, scan): the group with each condition on another model
 -- replaced by the keys of the rows that it finds; this waits.
-function M.resolve(model, list)
-  return M.waits(list) and resolve(model, list, false) or list
+function M.resolve(model, list, scan)
+  return M.waits(list) and resolve(model, list, false, scan) or list
 end
 
 -- plain is the group as far as it can be checked without asking for other models.
-local function plain(list, is_negated)
+local function plain(list, is_negated, scan)
   local copy = { group = list.group }
   if list.group == "none" then is_negated = not is_negated end
   for i, c in ipairs(list) do
     if c.through then
-      query_through(c, is_negated) -- says what is wrong with it
+      query_through(c, is_negated, scan) -- says what is wrong with it
       copy[i] = { c.ref, "in", {}, negated = c.negated }
     else
-      copy[i] = c.group and plain(c, is_negated) or c
+      copy[i] = c.group and plain(c, is_negated, scan) or c
     end
   end
   return copy
@@ -231,7 +241,7 @@ end
 
 --- query_condition.check(model, list, may_scan, orders): raises what is wrong with a query.
 function M.check(model, list, may_scan, orders)
-  core.query(model.core, { conditions = M.waits(list) and plain(list, false) or list,
+  core.query(model.core, { conditions = M.waits(list) and plain(list, false, may_scan) or list,
     scan = may_scan, orders = orders })
 end
 
