@@ -363,6 +363,25 @@ static int l_query_costs(lua_State *L) {
     return 1;
 }
 
+// wrong_value(model, field, value) -> what is wrong with a value of the field,
+// or nil
+static int l_wrong_value(lua_State *L) {
+    struct model *m = lua_model_check(L, 1);
+    size_t len;
+    const char *name = luaL_checklstring(L, 2, &len);
+    int field = schema_find(&m->schema, name, len);
+    struct buf bytes = {0};
+    struct value v;
+    lua_settop(L, 3);
+    const char *wrong =
+        field < 0
+            ? "there is no such field"
+            : lua_row_encode_value(L, 3, &m->schema.fields[field], &bytes, &v);
+    lua_pushstring(L, wrong); // nil for NULL
+    buf_clear(&bytes);
+    return 1;
+}
+
 static int l_query_gc(lua_State *L) {
     struct box *b = lua_touserdata(L, 1);
     if (b->exec) {
@@ -380,6 +399,7 @@ static const luaL_Reg functions[] = {{"query", l_query},
                                      {"query_plan", l_query_plan},
                                      {"query_cursor", l_query_cursor},
                                      {"query_tally", l_query_tally},
+                                     {"wrong_value", l_wrong_value},
                                      {"query_costs", l_query_costs},
                                      {NULL, NULL}};
 

@@ -494,7 +494,8 @@ struct columns *columns_read(
     combine_init(&c->machine, q, p);
     c->reads = xcalloc(p->step_count, sizeof c->reads[0]);
     for (uint32_t i = 0; i < p->step_count; i++) {
-        if (is_read(&p->steps[i]) && !is_whole(&p->steps[i])) {
+        bool is_first = c->machine.same[i] == i;
+        if (is_first && is_read(&p->steps[i]) && !is_whole(&p->steps[i])) {
             c->reads[c->read_count++] = i;
         }
     }

@@ -9,6 +9,37 @@
 #include "model/index.h"
 #include "model/packed.h"
 
+// is_same: two steps read the same column of a segment.
+static bool is_same(const struct query *q, const struct plan_step *a,
+                    const struct plan_step *b) {
+    bool is_column = a->read == READ_BITMAP || a->read == READ_PACKED;
+    if (!is_column || a->read != b->read) {
+        return false;
+    }
+    const struct condition *x = &q->conditions[a->condition];
+    const struct condition *y = &q->conditions[b->condition];
+    return x->field == y->field &&
+           (a->read == READ_PACKED ||
+            value_equals(x->values[a->value], y->values[b->value]));
+}
+
+static void find_same(struct combine *m) {
+    uint32_t n = m->plan->step_count;
+    m->same = xmalloc((n + 1) * sizeof m->same[0]);
+    m->kept = xcalloc(n + 1, sizeof m->kept[0]);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t first = 0;
+        while (first < i &&
+               !is_same(m->query, &m->plan->steps[first], &m->plan->steps[i])) {
+            first++;
+        }
+        m->same[i] = first;
+        if (first < i) {
+            buf_reserve(&m->kept[first], 1); // shows that it is to be kept
+        }
+    }
+}
+
 void combine_init(struct combine *m, const struct query *q,
                   const struct plan *p) {
     m->query = q;
@@ -17,9 +48,15 @@ void combine_init(struct combine *m, const struct query *q,
     if (!m->sets) {
         abort();
     }
+    find_same(m);
 }
 
 void combine_clear(struct combine *m) {
+    for (uint32_t i = 0; i < m->plan->step_count; i++) {
+        buf_clear(&m->kept[i]);
+    }
+    free(m->kept);
+    free(m->same);
     free(m->sets);
     m->sets = NULL;
 }
@@ -48,42 +85,6 @@ static void join_bytes(struct bits *to, enum plan_join how, const char *s,
     case JOIN_OR: bits_or_bytes(to, s, len); break;
     case JOIN_WITHOUT: bits_andnot_bytes(to, s, len); break;
     }
-}
-
-void combine_to(struct combine *m, uint32_t end, uint32_t segment) {
-    for (; m->step < end; m->step++) {
-        const struct plan_step *step = &m->plan->steps[m->step];
-        switch (step->read) {
-        case BEGIN_ALL: fill(&m->sets[m->depth++]); break;
-        case BEGIN_NONE: bits_zero(&m->sets[m->depth++]); break;
-        case END_SET:
-            m->depth--;
-            join(topmost(m), step->join, &m->sets[m->depth]);
-            break;
-        case READ_ZSET:
-        case READ_LEX:
-            join(topmost(m), step->join, &m->whole[m->step][segment]);
-            break;
-        case READ_SET:
-            join(topmost(m), step->join, &m->members);
-            bits_zero(&m->members);
-            break;
-        default: break; // joined as it came
-        }
-    }
-}
-
-void combine_begin(struct combine *m, struct buf *order) {
-    m->step = 0;
-    m->depth = 1;
-    m->order = order;
-    bits_zero(&m->sets[0]);
-    bits_zero(&m->members);
-}
-
-void combine_end(struct combine *m, uint32_t segment, struct bits *rows) {
-    combine_to(m, m->plan->step_count, segment);
-    *rows = m->sets[0];
 }
 
 // -- what the steps read
@@ -170,7 +171,7 @@ static void take_packed(struct combine *m, const struct plan_step *step,
     join(topmost(m), step->join, &found);
 }
 
-void combine_column(struct combine *m, const char *s, size_t len) {
+static void take_column(struct combine *m, const char *s, size_t len) {
     const struct plan_step *step = &m->plan->steps[m->step];
     switch (step->read) {
     case READ_ROWS:
@@ -183,6 +184,14 @@ void combine_column(struct combine *m, const char *s, size_t len) {
     }
 }
 
+void combine_column(struct combine *m, const char *s, size_t len) {
+    if (m->kept[m->step].cap) {
+        m->kept[m->step].len = 0;
+        buf_add(&m->kept[m->step], s, len);
+    }
+    take_column(m, s, len);
+}
+
 void combine_member(struct combine *m, const char *s, size_t len) {
     uint32_t offset = 0;
     for (size_t i = 0; i < len; i++) {
@@ -191,4 +200,47 @@ void combine_member(struct combine *m, const char *s, size_t len) {
     if (offset < SCHEMA_SEGMENT) {
         bits_set(&m->members, offset);
     }
+}
+
+// -- running them
+
+void combine_to(struct combine *m, uint32_t end, uint32_t segment) {
+    for (; m->step < end; m->step++) {
+        const struct plan_step *step = &m->plan->steps[m->step];
+        if (m->same[m->step] != m->step) {
+            const struct buf *kept = &m->kept[m->same[m->step]];
+            take_column(m, kept->data, kept->len);
+            continue;
+        }
+        switch (step->read) {
+        case BEGIN_ALL: fill(&m->sets[m->depth++]); break;
+        case BEGIN_NONE: bits_zero(&m->sets[m->depth++]); break;
+        case END_SET:
+            m->depth--;
+            join(topmost(m), step->join, &m->sets[m->depth]);
+            break;
+        case READ_ZSET:
+        case READ_LEX:
+            join(topmost(m), step->join, &m->whole[m->step][segment]);
+            break;
+        case READ_SET:
+            join(topmost(m), step->join, &m->members);
+            bits_zero(&m->members);
+            break;
+        default: break; // joined as it came
+        }
+    }
+}
+
+void combine_begin(struct combine *m, struct buf *order) {
+    m->step = 0;
+    m->depth = 1;
+    m->order = order;
+    bits_zero(&m->sets[0]);
+    bits_zero(&m->members);
+}
+
+void combine_end(struct combine *m, uint32_t segment, struct bits *rows) {
+    combine_to(m, m->plan->step_count, segment);
+    *rows = m->sets[0];
 }

@@ -19,6 +19,8 @@ struct combine {
     const struct plan *plan;
     struct bits **whole; // by step: the rows of whole indexes, a segment each
     struct buf *order;   // gets the packed column to order by
+    uint32_t *same;      // by step: one before it that reads the same, or it
+    struct buf *kept;    // by step: what it has read, if others read the same
     uint32_t step;       // that comes next
 };
 
@@ -35,7 +37,8 @@ void combine_to(struct combine *m, uint32_t step, uint32_t segment);
 void combine_end(struct combine *m, uint32_t segment, struct bits *rows);
 
 // combine_column takes the string that the step has read; NULL with 0 bytes
-// where there is none. combine_member takes a member of a small set.
+// where there is none. Steps that read the same as one before get it again.
+// combine_member takes a member of a small set.
 void combine_column(struct combine *m, const char *s, size_t len);
 void combine_member(struct combine *m, const char *s, size_t len);
 

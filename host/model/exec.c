@@ -9,6 +9,13 @@
 #include "model/generation.h"
 
 static const uint32_t window_least = 16, window_most = 1024; // rows
+static const uint64_t skip_most = 16384; // candidates in one turn
+
+static void gather(struct exec *e);
+
+static void on_pause(struct timer *t) {
+    gather((struct exec *)(void *)((char *)t - offsetof(struct exec, pause)));
+}
 
 // -- life
 
@@ -28,6 +35,7 @@ struct exec *exec_new(struct pool *pool, const struct query *q,
     e->pool = pool;
     e->memory = memory;
     e->references = 1;
+    timer_init(&e->pause, on_pause);
     e->to_skip = q->offset;
     e->left = q->limit;
     return e;
@@ -312,8 +320,6 @@ bool exec_count(const struct exec *e, uint64_t *count) {
 
 // -- windows of rows
 
-static void gather(struct exec *e);
-
 // has_moved: the row has another place in the order than it was found at. It
 // may be found there, too; where it was it would stand among the wrong rows,
 // and as the last of a page it would stand for the wrong position.
@@ -412,8 +418,8 @@ static void on_candidates(struct source *s, const char *code,
         n = n < e->to_skip ? n : e->to_skip;
         source_drop(s, n);
         e->to_skip -= n;
-        if (e->to_skip && !s->is_over) {
-            gather(e);
+        if (e->to_skip && !s->is_over) { // others take their turn
+            timer_start(&e->pool->rt->timers, &e->pause, timer_after(0.001));
             return;
         }
     }
@@ -444,7 +450,7 @@ static void gather(struct exec *e) {
         }
     }
     uint64_t skip = is_counting_candidates(e) ? e->to_skip : 0;
-    skip = skip < 65536 ? skip : 65536;
+    skip = skip < skip_most ? skip : skip_most;
     // one more shows whether a group is over
     source_more(&e->source, e->window + skip + 1, on_candidates, e);
 }

@@ -10,6 +10,7 @@
 #ifndef NEAP_MODEL_EXEC_H
 #define NEAP_MODEL_EXEC_H
 
+#include "core/timer.h"
 #include "model/fetch.h"
 #include "model/ids.h"
 #include "model/plan.h"
@@ -38,6 +39,7 @@ struct exec {
     exec_fn done;
     void *ctx;
     uint64_t to_skip, left;
+    struct timer pause; // so that a long skip holds nobody up
     // the window in hand
     uint32_t max, window;
     uint32_t *ordinals;

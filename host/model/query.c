@@ -21,7 +21,44 @@ static void mark_top(struct query *q, uint32_t from, uint32_t end) {
     }
 }
 
+// is_bounded: the values are all the whole numbers, or days, from one to
+// another, in an index that has ranges.
+static bool is_bounded(const struct field *f, const struct condition *c,
+                       double *low, double *high) {
+    bool is_whole = f->type == FIELD_INTEGER || f->type == FIELD_DATE;
+    if (c->op != COND_IN || c->count < 2 || !is_whole || f->is_unique ||
+        (f->index != INDEX_PACKED && !f->has_zset)) {
+        return false;
+    }
+    *low = *high = index_order_number(f, c->values[0]);
+    for (uint32_t i = 1; i < c->count; i++) { // they are sorted as bytes
+        double v = index_order_number(f, c->values[i]);
+        *low = v < *low ? v : *low;
+        *high = v > *high ? v : *high;
+    }
+    return *high - *low + 1 == c->count;
+}
+
+static void free_values(struct condition *c) {
+    for (uint32_t j = 0; j < c->count; j++) {
+        free((char *)(uintptr_t)c->values[j].p);
+    }
+    free(c->values);
+    c->values = NULL;
+    c->count = 0;
+}
+
 void query_finish(struct query *q) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        struct condition *c = &q->conditions[i];
+        double low, high;
+        if (is_bounded(&q->schema->fields[c->field], c, &low, &high)) {
+            free_values(c);
+            c->op = COND_RANGE;
+            c->low = low;
+            c->high = high;
+        }
+    }
     mark_top(q, 0, q->clause_count);
     q->conditions[q->count] =
         (struct condition){.op = COND_NULL, .field = q->orders[0].field};
@@ -29,10 +66,7 @@ void query_finish(struct query *q) {
 
 void query_clear(struct query *q) {
     for (uint32_t i = 0; i < q->count; i++) {
-        for (uint32_t j = 0; j < q->conditions[i].count; j++) {
-            free((char *)(uintptr_t)q->conditions[i].values[j].p);
-        }
-        free(q->conditions[i].values);
+        free_values(&q->conditions[i]);
         free((char *)(uintptr_t)q->conditions[i].least.p);
         free((char *)(uintptr_t)q->conditions[i].most.p);
     }

@@ -70,8 +70,8 @@ struct query {
     bool is_tallied;   // likewise, and what the field orders[0] has
 };
 
-// query_finish derives what the clauses say of each condition, and makes the
-// one behind them.
+// query_finish derives what the clauses say of each condition, makes ranges of
+// lists that have no gaps, and the condition behind the others.
 void query_finish(struct query *q);
 
 // query_clear frees what a query holds.

@@ -1,8 +1,10 @@
 -- query_write: update and delete by query, a batch of rows after the other.
+local core = require "neap.core.model"
 local query = require "neap.query"
+local writing = require "neap.model_write"
 local task = require "neap.task"
 local model_error = require "neap.model_error"
-local fail = model_error.fail
+local fail, invalid = model_error.fail, model_error.invalid
 local null = require("neap.core.json").null
 local Query = query.methods
 
@@ -35,6 +37,34 @@ local function count_saved(model, rows)
   return n
 end
 
+-- check_value raises what is wrong with a value whatever row it is for.
+local function check_value(model, name, value)
+  local f = type(name) == "string" and model.fields[name]
+  if not f then
+    fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
+  end
+  local wrong
+  if f.primary_key or f.immutable then
+    wrong = "it cannot be changed"
+  elseif f.computed then
+    wrong = "it is computed"
+  elseif value == null then
+    wrong = f.required and "a value is required" or nil
+  else
+    wrong = core.wrong_value(model.core, name, writing.key_of(value))
+  end
+  if wrong then invalid(model, name, wrong) end
+end
+
+-- own is what a row gets: tables of its own.
+local function own(value)
+  if value == null then return nil end
+  if type(value) ~= "table" or getmetatable(value) then return value end
+  local copy = {}
+  for k, v in pairs(value) do copy[k] = own(v) end
+  return copy
+end
+
 --- query:update({ field = value, ... }[, { all = true }]): sets fields of the rows that
 -- match, in batches; returns how many. neap.null takes a value away. It is no transaction: if
 -- a row is refused, the batches before stay, and so do the others of its batch.
@@ -44,17 +74,10 @@ function Query:update(values, options)
   end
   check_all(self, options, "update")
   local model, n = self.model, 0
-  for name in pairs(values) do
-    if not model.fields[name] then
-      fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
-    end
-  end
+  for name, value in pairs(values) do check_value(model, name, value) end
   for rows in query.windows(self) do
     for _, row in ipairs(rows) do
-      for name, value in pairs(values) do
-        if value == null then value = nil end
-        row[name] = value
-      end
+      for name, value in pairs(values) do row[name] = own(value) end
     end
     n = n + count_saved(model, rows)
   end
