@@ -128,18 +128,25 @@ void lua_pipeline_send(lua_State *L, int arg, struct conn *c, struct task *t,
     const struct command *commands = (void *)p->commands.data;
     struct buf *out = conn_out(c);
     struct value_batch *b = value_batch_begin(c, t, p->count, is_transaction);
+    uint64_t begin = conn_end(c);
     if (is_transaction) {
         buf_add(out, multi, sizeof multi - 1);
-        value_batch_wait(b, SHAPE_PLAIN, conn_end(c));
+        begin = conn_end(c);
     }
-    uint64_t begin = conn_end(c);
     buf_add(out, p->bytes.data, p->bytes.len);
+    if (is_transaction) {
+        buf_add(out, exec, sizeof exec - 1);
+    }
+    uint64_t end = conn_end(c);
+    conn_push(c); // the server may begin while the waiters are queued
+    if (is_transaction) {
+        value_batch_wait(b, SHAPE_PLAIN, begin);
+    }
     for (uint32_t i = 0; i < p->count; i++) {
         value_batch_wait(b, commands[i].shape, begin + commands[i].end);
     }
     if (is_transaction) {
-        buf_add(out, exec, sizeof exec - 1);
-        value_batch_wait(b, SHAPE_PLAIN, conn_end(c));
+        value_batch_wait(b, SHAPE_PLAIN, end);
     }
     value_batch_park(b);
 }
