@@ -168,6 +168,41 @@ describe("a server that stops reading", function()
   end)
 end)
 
+describe("a process without a descriptor to spare", function()
+  ffi.cdef [[
+    struct spec_limit { unsigned long soft, hard; };
+    int getrlimit(int, struct spec_limit *);
+    int setrlimit(int, const struct spec_limit *);
+  ]]
+  local of_files = 7
+  local limit = ffi.new "struct spec_limit"
+  local function limit_files(soft)
+    assert.equal(0, ffi.C.setrlimit(of_files, ffi.new("struct spec_limit", soft, limit.hard)))
+  end
+
+  case("sends and gets large values on the connection that it has", function()
+    ffi.C.getrlimit(of_files, limit)
+    with_server(function(_, open)
+      local client = open "?timeout=15"
+      client:ping()
+      limit_files(3)
+      local tasks = {}
+      for i = 1, 40 do
+        tasks[i] = neap.spawn(function()
+          local value = tostring(i):rep(200000)
+          client:set("k" .. i, value)
+          return assert.is_true(client:get("k" .. i) == value)
+        end)
+      end
+      local well, codes = settle(tasks)
+      limit_files(limit.soft)
+      assert.same({}, codes)
+      assert.equal(40, well)
+      assert.equal(0, client:stats().reconnects)
+    end)
+  end)
+end)
+
 describe("an argument", function()
   case("larger than may be queued is refused, wherever it stands, and takes no memory", function()
     with_server(function(_, open)

@@ -52,6 +52,29 @@ describe("a reply", function()
     end
   end)
 
+  case("of a long string comes in pieces of any size", function()
+    local list = {}
+    for i = 1, 30000 do list[i] = ("%d\r\n$"):format(i) end
+    local value = table.concat(list)
+    local stream = "+before\r\n$" .. #value .. "\r\n" .. value .. "\r\n:1\r\n"
+    for _, size in ipairs { 1000, 4096, 65536, 65537, #stream - 6 } do
+      fake.with(function(conn)
+        conn:greet()
+        while conn:read() and conn:read() and conn:read() do
+          for at = 1, #stream, size do
+            conn:write(stream:sub(at, at + size - 1))
+            neap.sleep(0)
+          end
+        end
+      end, function(client)
+        local r = client:pipeline(function(p) p:get "a" p:get "b" p:get "c" end)
+        assert.equal("before", r[1])
+        assert.is_true(r[2] == value)
+        assert.equal(1, r[3])
+      end)
+    end
+  end)
+
   case("that nobody asked for ends the connection, not the client", function()
     fake.with(fake.answering(function(command, conn, n)
       if n == 1 then

@@ -183,6 +183,47 @@ describe("the redis client", function()
       for i = 1, 10000 do assert.equal(i, r[i]) end
     end)
 
+    case("takes what a table holds when the command is recorded", function()
+      local list, map = { "a", "b" }, { x = 1 }
+      redis:pipeline(function(p)
+        p:rpush("list", list)
+        p:hset("map", map)
+        list[1], list[3], map.x, map.y = "c", "d", 2, 3
+        p:rpush("list", list)
+      end)
+      assert.same({ "a", "b", "c", "b", "d" }, redis:lrange("list", 0, -1))
+      assert.same({ x = "1" }, redis:hgetall "map")
+    end)
+
+    case("goes on behind a command that could not be recorded", function()
+      local r = redis:pipeline(function(p)
+        p:set("a", 1)
+        for _, v in ipairs { 0 / 0, math.huge, -math.huge } do
+          assert.matches("argument #2 is not a finite number", failure_of(p.set, p, "a", v))
+        end
+        assert.matches("argument #2 is nil", failure_of(p.set, p, "a", nil))
+        assert.matches("argument #1 is nil", failure_of(p.set, p, nil, "a"))
+        assert.matches("argument #10 is nil", failure_of(p.del, p, 1, 2, 3, 4, 5, 6, 7, 8, 9, nil))
+        assert.matches("argument #1 is not a string", failure_of(p.get, p, print))
+        assert.equal("redis.too_large", code_of(p.set, p, "a", ("x"):rep(70 * 1024 * 1024)))
+        p:get "a"
+        p:del(1, 2, 3, 4, 5, 6, 7, 8, "a")
+        p:del(1, 2, 3, 4, 5, 6, 7, 8, 9, "a")
+        p:incr "a"
+      end)
+      assert.same({ "OK", "1", 1, 0, 1 }, r)
+    end)
+
+    case("is told from everything else", function()
+      redis:pipeline(function(p)
+        for _, other in ipairs { "p", 1, {}, print, redis, io.stdout, neap.event() } do
+          assert.matches("bad argument #1", failure_of(p.set, other, "k", "v"))
+        end
+        assert.matches("bad argument #1", failure_of(p.set))
+        assert.matches("bad argument #1", failure_of(p.set, nil, "k", "v"))
+      end)
+    end)
+
     case("may be recorded while another task calls", function()
       local t = neap.spawn(function() for i = 1, 20 do redis:set("other", i) end end)
       local r = redis:pipeline(function(p)

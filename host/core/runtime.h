@@ -58,7 +58,7 @@ struct runtime {
     int exit_status;
     struct timer grace;
     int stop_phase;
-    char read_buffer[65536]; // for sockets whose callback consumes all of it
+    char read_buffer[262144]; // for sockets whose callback consumes all of it
 };
 
 // runtime_new creates a runtime on a loop that it does not own.

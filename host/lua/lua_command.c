@@ -11,6 +11,7 @@
 #include "redis/resp.h"
 
 enum { depth_max = 4, type_cdata = 10 }; // LuaJIT's, in no header
+enum { count_len = 4 };                  // of a count of one digit: "*3\r\n"
 
 // add_number: whole numbers as such, others so that they read back the same.
 static const char *add_number(struct buf *b, double v) {
@@ -224,9 +225,14 @@ void lua_command_add(lua_State *L, struct buf *b, const char *name,
 
 void lua_command_add_known(lua_State *L, struct buf *b,
                            const struct lua_command *c, int first, size_t max) {
-    size_t start = b->len;
-    resp_command(b, (size_t)(lua_gettop(L) - first + 2));
-    buf_add(b, c->head, c->head_len);
+    size_t start = b->len, argc = (size_t)(lua_gettop(L) - first + 2);
+    if (argc < 10) {
+        buf_add(b, c->head, c->head_len);
+        b->data[start + 1] = (char)('0' + argc);
+    } else {
+        resp_command(b, argc);
+        buf_add(b, c->head + count_len, c->head_len - count_len);
+    }
     struct name name = {c->head + c->head_len - 2 - c->name_len, c->name_len};
     add_args(L, b, start, name, first, max);
 }
@@ -234,6 +240,7 @@ void lua_command_add_known(lua_State *L, struct buf *b,
 struct lua_command *lua_command_push(lua_State *L, const char *name,
                                      size_t len) {
     struct buf head = {0};
+    resp_command(&head, 0);
     resp_arg(&head, name, len);
     struct lua_command *c = lua_newuserdata(L, sizeof *c + head.len);
     *c = (struct lua_command){.name_len = len, .head_len = head.len};

@@ -13,7 +13,7 @@ struct lua_command {
     uint16_t shape; // of its reply, see lua_value
     bool is_read;   // it changes nothing
     size_t name_len, head_len;
-    char head[]; // the name as it is sent: "$3\r\nGET\r\n"
+    char head[]; // how it begins: "*0\r\n$3\r\nGET\r\n", without the count
 };
 
 // lua_command_push pushes one, as userdata. // [-0, +1]

@@ -15,12 +15,17 @@
 static const char multi[] = "*1\r\n$5\r\nMULTI\r\n";
 static const char exec[] = "*1\r\n$4\r\nEXEC\r\n";
 
+static const char tag; // tells a pipeline from other userdata
+
+enum { first_size = 1024 }; // of the buffers
+
 struct command {
     size_t end; // offset in bytes
     uint16_t shape;
 };
 
 struct pipeline {
+    const char *tag;
     struct buf bytes;
     struct buf commands; // of struct command
     uint32_t count;
@@ -29,15 +34,22 @@ struct pipeline {
     bool is_write;  // some command may change something
 };
 
+// check_pipeline: a look at the tag costs less than one at the metatable.
 static struct pipeline *check_pipeline(lua_State *L, int arg) {
-    return luaL_checkudata(L, arg, PIPELINE);
+    struct pipeline *p = lua_touserdata(L, arg);
+    if (!p || lua_objlen(L, arg) != sizeof *p || p->tag != &tag) {
+        luaL_checkudata(L, arg, PIPELINE); // raises
+    }
+    return p;
 }
 
 // pipeline(max) -> an empty one, for so many bytes
 static int l_pipeline(lua_State *L) {
     size_t max = (size_t)luaL_checknumber(L, 1);
     struct pipeline *p = lua_newuserdata(L, sizeof *p);
-    *p = (struct pipeline){.max = max};
+    *p = (struct pipeline){.tag = &tag, .max = max};
+    buf_reserve(&p->bytes, first_size);
+    buf_reserve(&p->commands, first_size);
     luaL_getmetatable(L, PIPELINE);
     lua_setmetatable(L, -2);
     return 1;
@@ -58,15 +70,9 @@ static void end_command(struct pipeline *p, uint16_t shape, bool is_read) {
     p->is_write = p->is_write || !is_read;
 }
 
-// pipeline:<command>(...): upvalues are the command and the pipelines'
-// metatable
+// pipeline:<command>(...): the upvalue is the command
 static int l_pipeline_command(lua_State *L) {
-    struct pipeline *p = lua_touserdata(L, 1);
-    if (!p || !lua_getmetatable(L, 1) ||
-        !lua_rawequal(L, -1, lua_upvalueindex(2))) {
-        check_pipeline(L, 1);
-    }
-    lua_pop(L, 1);
+    struct pipeline *p = check_pipeline(L, 1);
     const struct lua_command *c = lua_touserdata(L, lua_upvalueindex(1));
     lua_command_add_known(L, &p->bytes, c, 2, check_room(L, p));
     end_command(p, c->shape, c->is_read);
@@ -81,8 +87,7 @@ static int l_new_pipeline_command(lua_State *L) {
     struct lua_command *c = lua_command_push(L, name, len);
     c->shape = lua_toboolean(L, 2) ? SHAPE_MAP : SHAPE_PLAIN;
     c->is_read = lua_toboolean(L, 3);
-    luaL_getmetatable(L, PIPELINE);
-    lua_pushcclosure(L, l_pipeline_command, 2);
+    lua_pushcclosure(L, l_pipeline_command, 1);
     return 1;
 }
 
@@ -123,18 +128,25 @@ void lua_pipeline_send(lua_State *L, int arg, struct conn *c, struct task *t,
     const struct command *commands = (void *)p->commands.data;
     struct buf *out = conn_out(c);
     struct value_batch *b = value_batch_begin(c, t, p->count, is_transaction);
+    uint64_t begin = conn_end(c);
     if (is_transaction) {
         buf_add(out, multi, sizeof multi - 1);
-        value_batch_wait(b, SHAPE_PLAIN, conn_end(c));
+        begin = conn_end(c);
     }
-    uint64_t begin = conn_end(c);
     buf_add(out, p->bytes.data, p->bytes.len);
+    if (is_transaction) {
+        buf_add(out, exec, sizeof exec - 1);
+    }
+    uint64_t end = conn_end(c);
+    conn_push(c); // the server may begin while the waiters are queued
+    if (is_transaction) {
+        value_batch_wait(b, SHAPE_PLAIN, begin);
+    }
     for (uint32_t i = 0; i < p->count; i++) {
         value_batch_wait(b, commands[i].shape, begin + commands[i].end);
     }
     if (is_transaction) {
-        buf_add(out, exec, sizeof exec - 1);
-        value_batch_wait(b, SHAPE_PLAIN, conn_end(c));
+        value_batch_wait(b, SHAPE_PLAIN, end);
     }
     value_batch_park(b);
 }

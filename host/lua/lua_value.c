@@ -19,9 +19,12 @@ struct decoder {
     struct runtime *rt;
     int anchor;
     bool has_key;      // SHAPE_MAP: a key waits on the stack for its value
-    int base;          // values below the one in hand: 1 if a batch's results
+    int base;          // values below the one in hand: "OK", a batch's results
     const void *batch; // whose results these are
 };
+
+// Where they are on the stack.
+enum { at_ok = 1, at_results };
 
 static void free_decoder(void *p) {
     struct decoder *d = p;
@@ -29,16 +32,20 @@ static void free_decoder(void *p) {
     free(d);
 }
 
-static struct decoder *decoder_of(struct conn *c) {
-    if (!c->decoder) {
-        struct decoder *d = xcalloc(1, sizeof *d);
-        d->rt = c->rt;
-        d->L = lua_newthread(c->rt->L);
-        d->anchor = luaL_ref(c->rt->L, LUA_REGISTRYINDEX);
-        c->decoder = d;
-        c->free_decoder = free_decoder;
-    }
-    return c->decoder;
+static struct decoder *new_decoder(struct conn *c) {
+    struct decoder *d = xcalloc(1, sizeof *d);
+    d->rt = c->rt;
+    d->L = lua_newthread(c->rt->L);
+    d->anchor = luaL_ref(c->rt->L, LUA_REGISTRYINDEX);
+    d->base = at_ok;
+    lua_pushliteral(d->L, "OK"); // what many a reply is, made once
+    c->decoder = d;
+    c->free_decoder = free_decoder;
+    return d;
+}
+
+static inline struct decoder *decoder_of(struct conn *c) {
+    return c->decoder ? c->decoder : new_decoder(c);
 }
 
 lua_State *value_decoder(struct conn *c) {
@@ -61,11 +68,18 @@ static void push_results(lua_State *L, const void *batch);
 // use_batch puts the results of the batch (or NULL) at the bottom: its replies
 // mostly come one after the other.
 static void use_batch(struct decoder *d, const void *batch) {
-    lua_settop(d->L, 0);
+    lua_settop(d->L, at_ok);
     d->batch = batch;
-    d->base = batch ? 1 : 0;
+    d->base = batch ? at_results : at_ok;
     if (batch) {
         push_results(d->L, batch);
+    }
+}
+
+// set_top is lua_settop, which mostly has nothing to do.
+static inline void set_top(lua_State *L, int n) {
+    if (lua_gettop(L) != n) {
+        lua_settop(L, n);
     }
 }
 
@@ -77,7 +91,7 @@ static inline lua_State *start(struct waiter *w, const redisReadTask *t) {
         if (batch != d->batch) {
             use_batch(d, batch);
         }
-        lua_settop(d->L, d->base);
+        set_top(d->L, d->base);
         d->has_key = false;
     }
     return d->L;
@@ -108,6 +122,8 @@ static void *build_string(struct waiter *w, const redisReadTask *t,
     lua_State *L = start(w, t);
     if (t->type == REDIS_REPLY_ERROR) {
         value_push_server_error(L, s, len);
+    } else if (len == 2 && s[0] == 'O' && s[1] == 'K') {
+        lua_pushvalue(L, at_ok);
     } else {
         lua_pushlstring(L, s, len);
     }
@@ -129,7 +145,7 @@ static void *build_integer(struct waiter *w, const redisReadTask *t,
 
 static void *build_nil(struct waiter *w, const redisReadTask *t) {
     lua_State *L = start(w, t);
-    if (t->parent) {
+    if (t->parent || w->sink->done == keep) {
         lua_pushboolean(L, 0);
     } else {
         lua_pushnil(L);
@@ -218,7 +234,7 @@ static void wake_with(struct task *t, uint32_t wait, bool is_error,
 static void wake(struct waiter *w) {
     struct task *t = w->ctx;
     lua_State *L = value_decoder(w->conn);
-    lua_settop(L, 1); // nested tables were left above
+    lua_settop(L, at_ok + 1); // nested tables were left above
     if (w->is_error) {
         complete(L, w, "reply");
     }
@@ -279,6 +295,7 @@ void value_wait_loan(struct conn *c, struct task *t, double seconds) {
 struct value_batch {
     struct task *task;
     struct conn *conn;
+    struct waiter waiter; // each command's
     uint32_t wait;
     uint32_t count, queued, pending; // commands, MULTI and EXEC too
     int results;                     // registry reference of the list
@@ -323,7 +340,7 @@ static void end_batch(struct value_batch *b) {
 static void keep(struct waiter *w) {
     struct value_batch *b = w->ctx;
     lua_State *L = value_decoder(w->conn);
-    lua_settop(L, 2); // the results, and the reply
+    set_top(L, at_results + 1); // the reply
     b->cost.bytes_out += w->end;
     b->cost.bytes_in += w->conn->reply_size;
     if (w->is_error) {
@@ -331,11 +348,7 @@ static void keep(struct waiter *w) {
     }
     if (w->wait) { // its slot; 0 is MULTI or a QUEUED
         b->is_error = b->is_error || w->is_error;
-        if (lua_isnil(L, -1)) {
-            lua_pop(L, 1);
-            lua_pushboolean(L, 0);
-        }
-        lua_rawseti(L, 1, (int)w->wait);
+        lua_rawseti(L, at_results, (int)w->wait);
     } else if (lua_istable(L, -1) && !b->error[0]) {
         lua_getfield(L, -1, "message");
         const char *text = lua_tostring(L, -1);
@@ -385,14 +398,15 @@ struct value_batch *value_batch_begin(struct conn *c, struct task *t,
     b->pending = b->count = count + (is_transaction ? 2 : 0);
     b->is_transaction = is_transaction;
     b->cost.start_ns = uv_hrtime();
+    b->waiter = conn_waiter(c, &batch_sink, b, b->cost.start_ns);
     t->wait_place = conn_place(c);
     return b;
 }
 
 void value_batch_wait(struct value_batch *b, uint16_t shape, uint64_t end) {
-    struct waiter *w =
-        conn_wait_at(b->conn, &batch_sink, b, end, b->cost.start_ns);
+    struct waiter *w = queue_add(&b->conn->queue, &b->waiter);
     b->queued++;
+    w->end = end;
     w->shape = shape;
     w->wait = b->is_transaction ? b->queued == b->count : b->queued;
     w->is_joined = b->is_transaction && b->queued > 1;
@@ -400,5 +414,5 @@ void value_batch_wait(struct value_batch *b, uint16_t shape, uint64_t end) {
 
 void value_batch_park(struct value_batch *b) {
     b->wait = task_park(b->task, forget_batch, b);
-    conn_push(b->conn);
+    conn_wait_all(b->conn, b->queued);
 }

@@ -203,32 +203,34 @@ static void send_soon(struct conn *c) {
     }
 }
 
-struct waiter *conn_wait_at(struct conn *c, const struct sink *sink, void *ctx,
-                            uint64_t end, uint64_t now_ns) {
-    bool is_ready = c->state == CONN_READY;
-    uint64_t limit = is_ready ? c->limit_ms : timeout_ms(c);
-    struct waiter *w = queue_add(&c->queue);
-    *w = (struct waiter){.sink = sink,
-                         .conn = c,
-                         .ctx = ctx,
-                         .end = end,
-                         .start_ns = now_ns,
-                         .due_ms = limit ? now_ns / 1000000 + limit : 0};
-    if (conn_pending(c) == 1) {
+struct waiter conn_waiter(struct conn *c, const struct sink *sink, void *ctx,
+                          uint64_t now_ns) {
+    uint64_t limit = c->state == CONN_READY ? c->limit_ms : timeout_ms(c);
+    return (struct waiter){.sink = sink,
+                           .conn = c,
+                           .ctx = ctx,
+                           .end = conn_end(c),
+                           .start_ns = now_ns,
+                           .due_ms = limit ? now_ns / 1000000 + limit : 0};
+}
+
+void conn_wait_all(struct conn *c, uint32_t count) {
+    if (conn_pending(c) == count) {
         keep_loop_alive(c);
     }
-    if (is_ready && limit && !timer_is_active(&c->timer)) {
-        set_timer(c, (double)limit / 1000);
+    if (c->state == CONN_READY && c->limit_ms && !timer_is_active(&c->timer)) {
+        set_timer(c, (double)c->limit_ms / 1000);
     }
-    return w;
+    send_soon(c);
 }
 
 struct waiter *conn_wait(struct conn *c, const struct sink *sink, void *ctx) {
     bool is_traced = c->options->slow_ns == 0;
     uint64_t now = is_traced ? uv_hrtime() : timer_coarse_ns();
-    struct waiter *w = conn_wait_at(c, sink, ctx, conn_end(c), now);
-    send_soon(c);
-    return w;
+    struct waiter w = conn_waiter(c, sink, ctx, now);
+    struct waiter *place = queue_add(&c->queue, &w);
+    conn_wait_all(c, 1);
+    return place;
 }
 
 void conn_push(struct conn *c) {

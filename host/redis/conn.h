@@ -116,14 +116,17 @@ static inline uint64_t conn_end(const struct conn *c) {
     return outbox_end(&c->outbox);
 }
 
-// conn_wait_at is conn_wait for one of several commands that were appended,
-// which ends at that offset; conn_push is to follow the last. now_ns is the
-// time (timer_coarse_ns).
-struct waiter *conn_wait_at(struct conn *c, const struct sink *sink, void *ctx,
-                            uint64_t end, uint64_t now_ns);
+// conn_waiter returns a waiter like those that conn_wait queues, for several
+// commands that were appended: the caller queues one for each (queue_add), with
+// the command's end, and conn_wait_all follows. now_ns is the time
+// (timer_coarse_ns).
+struct waiter conn_waiter(struct conn *c, const struct sink *sink, void *ctx,
+                          uint64_t now_ns);
 
-// conn_push sends what was appended: without waiting for a reply (CONN_PUSH),
-// or after conn_wait_at.
+// conn_wait_all sends the commands whose waiters, so many, were queued.
+void conn_wait_all(struct conn *c, uint32_t count);
+
+// conn_push sends what was appended without waiting for a reply (CONN_PUSH).
 void conn_push(struct conn *c);
 
 // conn_limit sets the time limit of later replies, in seconds, 0 for none.

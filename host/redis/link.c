@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "redis/room.h"
 #include "redis/sentinel.h"
 #include "redis/tls.h"
 
@@ -23,9 +24,11 @@ struct socket {
         uv_pipe_t pipe;
     };
     uv_connect_t connect;
-    uv_write_t write;
-    struct buf sending; // handed to uv_write
+    struct buf sending; // what the socket did not take at once
+    size_t sent;        // of it, so far
     bool is_sending;
+    struct room room;  // for the rest
+    int handles;       // that are not closed yet
     struct link *link; // NULL once given up
 };
 
@@ -50,7 +53,7 @@ struct link {
     bool is_waiting;      // for the embedded server or a sentinel
     bool is_open;         // opened was called
     bool has_received;    // and received
-    struct defer failing; // what failed at once is told at the turn's end
+    struct defer failing; // what failed is told at the turn's end
     int error;
     char host[256]; // what the certificate is to be for
     char address[320];
@@ -88,7 +91,9 @@ static void fail(struct link *l, const char *error) {
 static void on_failing(struct defer *d) {
     struct link *l =
         (struct link *)(void *)((char *)d - offsetof(struct link, failing));
-    if (l->next) {
+    if (l->is_open) {
+        l->events->ended(l->conn, uv_strerror(l->error));
+    } else if (l->next) {
         try_address(l);
     } else {
         fail(l, uv_strerror(l->error));
@@ -104,17 +109,23 @@ static void fail_soon(struct link *l, int error) {
 
 static void on_closed(uv_handle_t *h) {
     struct socket *s = h->data;
-    buf_clear(&s->sending);
-    free(s);
+    if (--s->handles == 0) {
+        buf_clear(&s->sending);
+        free(s);
+    }
 }
 
 static void drop_socket(struct link *l) {
-    if (l->socket) {
-        l->socket->link = NULL;
-        uv_close(&l->socket->handle, on_closed);
+    struct socket *s = l->socket;
+    if (s) {
+        s->link = NULL;
         l->socket = NULL;
+        s->handles = 1 + room_close(&s->room, on_closed);
+        uv_close(&s->handle, on_closed);
     }
 }
+
+static void on_room(void *owner);
 
 static struct socket *new_socket(struct link *l, bool is_tcp) {
     struct socket *s = xcalloc(1, sizeof *s);
@@ -124,7 +135,8 @@ static struct socket *new_socket(struct link *l, bool is_tcp) {
     } else {
         uv_pipe_init(l->rt->loop, &s->pipe, 0);
     }
-    s->handle.data = s->connect.data = s->write.data = s;
+    s->handle.data = s->connect.data = s;
+    room_init(&s->room, &s->stream, &l->rt->timers, on_room, s);
     l->socket = s;
     return s;
 }
@@ -165,10 +177,15 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
         } else {
             fail(l, why);
         }
-    } else if (l->tls) {
+        return;
+    }
+    if (l->tls) {
         receive_tls(l, b->base, (size_t)n);
     } else {
         l->events->received(l->conn, b->base, (size_t)n);
+    }
+    if (s->link && s->is_sending) {
+        on_room(s); // poll tells so late that the server would run dry
     }
 }
 
@@ -176,27 +193,31 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
 
 static int put_tls(struct link *l);
 
-static void on_written(uv_write_t *req, int status) {
-    struct socket *s = req->data;
+// on_room writes what is left, as far as the socket takes it. What goes wrong
+// is told at the turn's end: replies may be there to be read.
+static void on_room(void *owner) {
+    struct socket *s = owner;
+    struct link *l = s->link;
+    size_t left = s->sending.len - s->sent;
+    uv_buf_t b = uv_buf_init(s->sending.data + s->sent, (unsigned)left);
+    int n = uv_try_write(&s->stream, &b, 1);
+    if (n < 0 && n != UV_EAGAIN) {
+        room_stop(&s->room);
+        fail_soon(l, n);
+        return;
+    }
+    s->sent += n > 0 ? (size_t)n : 0;
+    if (s->sent < s->sending.len) {
+        return;
+    }
+    room_stop(&s->room);
     s->is_sending = false;
-    if (!s->link) {
-        return;
-    }
-    if (status < 0) {
-        s->is_sending = true; // the bytes did not leave
-        if (s->link->is_open) {
-            s->link->events->ended(s->link->conn, uv_strerror(status));
-        } else {
-            fail(s->link, uv_strerror(status));
-        }
-        return;
-    }
     s->sending.len = 0;
-    if (s->link->tls) {
-        put_tls(s->link); // an error shows again with the next bytes
+    if (l->tls) {
+        put_tls(l); // an error shows again with the next bytes
     }
-    if (s->link->is_open && !s->is_sending) {
-        s->link->events->written(s->link->conn);
+    if (l->is_open && !s->is_sending) {
+        l->events->written(l->conn);
     }
 }
 
@@ -218,11 +239,12 @@ static int put(struct link *l, struct buf *bytes) {
     }
     struct buf empty = s->sending;
     s->sending = *bytes;
+    s->sent = sent;
     *bytes = empty;
     bytes->len = 0;
     s->is_sending = true;
-    b = uv_buf_init(s->sending.data + sent, (unsigned)(s->sending.len - sent));
-    return uv_write(&s->write, &s->stream, &b, 1, on_written);
+    room_await(&s->room);
+    return 0;
 }
 
 // put_tls sends what TLS itself has to say.
@@ -250,7 +272,7 @@ size_t link_unsent(const struct link *l, const struct buf **bytes) {
         return 0;
     }
     *bytes = &l->socket->sending;
-    return uv_stream_get_write_queue_size(&l->socket->stream);
+    return l->socket->sending.len - l->socket->sent;
 }
 
 // -- TLS

@@ -15,7 +15,7 @@ void queue_clear(struct queue *q) {
     q->ring = NULL;
 }
 
-static void grow(struct queue *q) {
+void queue_grow(struct queue *q) {
     uint32_t cap = q->cap * 2, n = queue_count(q);
     struct waiter *ring = xmalloc(cap * sizeof ring[0]);
     for (uint32_t i = 0; i < n; i++) {
@@ -24,13 +24,6 @@ static void grow(struct queue *q) {
     free(q->ring);
     q->ring = ring;
     q->cap = cap;
-}
-
-struct waiter *queue_add(struct queue *q) {
-    if (queue_count(q) == q->cap) {
-        grow(q);
-    }
-    return &q->ring[q->tail++ & (q->cap - 1)];
 }
 
 void queue_forget(struct queue *q, uint32_t place, uint32_t count) {

@@ -24,8 +24,20 @@ static inline struct waiter *queue_at(const struct queue *q, uint32_t n) {
     return &q->ring[(q->head + n) & (q->cap - 1)];
 }
 
-// queue_add returns a new place at the end, valid until the next call.
-struct waiter *queue_add(struct queue *q);
+// queue_grow doubles the places.
+void queue_grow(struct queue *q);
+
+// queue_add puts one at the end and returns its place, valid until the next
+// call.
+static inline struct waiter *queue_add(struct queue *q,
+                                       const struct waiter *w) {
+    if (queue_count(q) == q->cap) {
+        queue_grow(q);
+    }
+    struct waiter *place = &q->ring[q->tail++ & (q->cap - 1)];
+    *place = *w;
+    return place;
+}
 
 // queue_take takes the first out.
 static inline struct waiter queue_take(struct queue *q) {

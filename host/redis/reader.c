@@ -1,13 +1,19 @@
-// reader: hiredis's reader, and what it lacks: a reply that nests too deeply
-// costs its caller an error, not everybody the connection. The reader gives
-// such a stream up, so the bytes behind the last array that it can take are
-// kept from there on, and from these the rest of the reply is passed over.
+// reader: hiredis's reader, and what it lacks.
+//
+// A reply that nests too deeply costs its caller an error, not everybody the
+// connection. hiredis gives such a stream up, so the bytes behind the last
+// array that it can take are kept from there on, and from these the rest of the
+// reply is passed over.
+//
+// Most replies are a single value: these are decoded where they lie, which
+// spares hiredis's copy of them.
 #include "redis/reader.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const size_t much = 1 << 20;
+static const long bulk_max = 512L << 20;
 
 static struct waiter *waiter_of(const redisReadTask *t) {
     struct reader *r = t->privdata;
@@ -127,12 +133,14 @@ void reader_clear(struct reader *r) {
     redisReaderFree(r->hiredis);
     r->hiredis = NULL;
     buf_clear(&r->rest);
+    buf_clear(&r->bulk);
 }
 
 void reader_reset(struct reader *r) {
     new_hiredis(r);
     buf_clear(&r->rest);
     r->is_deep = r->is_skipping = r->is_too_deep = false;
+    r->len = r->bulk_size = r->bulk.len = 0;
     r->fed = 0;
 }
 
@@ -141,24 +149,36 @@ static void trim_rest(struct reader *r) {
     r->rest_at = 0;
 }
 
+static void pass(struct reader *r, size_t n) {
+    r->bytes += n;
+    r->len -= n;
+}
+
+// is_between: hiredis holds no part of a reply.
+static bool is_between(const struct reader *r) {
+    return r->hiredis->ridx < 0 && r->hiredis->pos == r->hiredis->len;
+}
+
 void reader_feed(struct reader *r, const char *bytes, size_t len) {
     r->fed += len;
-    if (!r->is_skipping) {
-        redisReaderFeed(r->hiredis, bytes, len);
-    }
     if (r->is_deep) {
         if (r->rest_at > much && r->rest_at > r->rest.len / 2) {
             trim_rest(r);
         }
         buf_add(&r->rest, bytes, len);
     }
+    if (!r->is_skipping) {
+        r->bytes = bytes;
+        r->len = len;
+    }
 }
 
 size_t reader_left(const struct reader *r) {
-    return r->is_skipping ? r->rest.len : r->hiredis->len - r->hiredis->pos;
+    size_t held = r->hiredis->len - r->hiredis->pos;
+    return r->is_skipping ? r->rest.len : r->len + r->bulk.len + held;
 }
 
-// -- passing over what is too deep
+// -- single values, for which hiredis is not needed
 
 // parse_length reads a length, -1 to max; -2 if it is none.
 static long parse_length(const char *s, const char *end, long max) {
@@ -184,6 +204,91 @@ static bool is_integer(const char *s, const char *end) {
     return i == digits && digits > 0 && digits < 20;
 }
 
+// A string that is not all there yet is gathered in a buffer of its own, of
+// which so much is kept.
+static const size_t bulk_kept = 256 * 1024;
+
+static void begin_bulk(struct reader *r, size_t head, size_t size) {
+    r->bulk_head = head;
+    r->bulk_size = size;
+    buf_reserve(&r->bulk, size < much ? size : much); // it is only a claim
+}
+
+static enum reader_result fill_bulk(struct reader *r) {
+    size_t wanted = r->bulk_size - r->bulk.len;
+    size_t step = r->len < wanted ? r->len : wanted;
+    buf_add(&r->bulk, r->bytes, step);
+    pass(r, step);
+    if (step < wanted) {
+        return READER_MORE;
+    }
+    struct waiter *w = conn_current_waiter(r->conn);
+    redisReadTask t = {.type = REDIS_REPLY_STRING};
+    w->sink->string(w, &t, r->bulk.data + r->bulk_head,
+                    r->bulk_size - r->bulk_head - 2);
+    r->bulk_size = r->bulk.len = 0;
+    if (r->bulk.cap > bulk_kept) {
+        buf_clear(&r->bulk);
+    }
+    return READER_REPLY;
+}
+
+// read_bulk decodes a string that begins with the line from s to end, or begins
+// to gather it if it is not all there.
+static bool read_bulk(struct reader *r, struct waiter *w, const char *s,
+                      const char *end) {
+    size_t head = (size_t)(end + 2 - r->bytes);
+    long n = parse_length(s, end, bulk_max);
+    if (n < -1) {
+        return false;
+    }
+    if (n == -1) {
+        redisReadTask t = {.type = REDIS_REPLY_NIL};
+        w->sink->nil(w, &t);
+        pass(r, head);
+        return true;
+    }
+    size_t len = (size_t)n;
+    if (r->len < head + len + 2) {
+        begin_bulk(r, head, head + len + 2);
+        return false;
+    }
+    redisReadTask t = {.type = REDIS_REPLY_STRING};
+    w->sink->string(w, &t, end + 2, len);
+    pass(r, head + len + 2);
+    return true;
+}
+
+// read_single decodes a reply that is a single value where it lies. What is
+// unusual, or has not even its first line whole, is for hiredis.
+static bool read_single(struct reader *r) {
+    const char *s = r->bytes + 1, *end = memchr(r->bytes, '\r', r->len);
+    if (!end || end + 1 == r->bytes + r->len || end[1] != '\n') {
+        return false;
+    }
+    struct waiter *w = conn_current_waiter(r->conn);
+    redisReadTask t = {0};
+    switch (*r->bytes) {
+    case '+':
+        t.type = REDIS_REPLY_STATUS;
+        w->sink->string(w, &t, s, (size_t)(end - s));
+        break;
+    case ':':
+        if (end - s > 15 || !is_integer(s, end)) {
+            return false;
+        }
+        t.type = REDIS_REPLY_INTEGER;
+        w->sink->integer(w, &t, strtoll(s, NULL, 10));
+        break;
+    case '$': return read_bulk(r, w, s, end);
+    default: return false;
+    }
+    pass(r, (size_t)(end + 2 - r->bytes));
+    return true;
+}
+
+// -- passing over what is too deep
+
 // skip_line passes over one value's first line and counts what follows from
 // it. Returns its length, 0 while it is not whole, or -1 if it is no such.
 static long skip_line(struct reader *r, const char *line, size_t len) {
@@ -202,7 +307,7 @@ static long skip_line(struct reader *r, const char *line, size_t len) {
         }
         break;
     case '$':
-        if ((n = parse_length(line + 1, end, 512L << 20)) < -1) {
+        if ((n = parse_length(line + 1, end, bulk_max)) < -1) {
             return -1;
         }
         r->rest_bulk = n >= 0 ? (size_t)n + 2 : 0;
@@ -254,9 +359,12 @@ static bool is_depth_error(const struct reader *r) {
            strncmp(r->hiredis->errstr, text, sizeof text - 1) == 0;
 }
 
-enum reader_result reader_next(struct reader *r) {
-    if (r->is_skipping) {
-        return skip(r);
+// read_any decodes whatever comes, by way of hiredis.
+static enum reader_result read_any(struct reader *r) {
+    redisReaderFeed(r->hiredis, r->bytes, r->len);
+    pass(r, r->len);
+    if (r->hiredis->pos == r->hiredis->len) {
+        return READER_MORE; // it would begin a reply, of no bytes yet
     }
     void *reply = NULL;
     if (redisReaderGetReply(r->hiredis, &reply) == REDIS_OK) {
@@ -273,4 +381,15 @@ enum reader_result reader_next(struct reader *r) {
     }
     r->error = r->hiredis->errstr;
     return READER_ERROR;
+}
+
+enum reader_result reader_next(struct reader *r) {
+    if (r->is_skipping) {
+        return skip(r);
+    }
+    bool is_first = r->len && !r->bulk_size && is_between(r);
+    if (is_first && read_single(r)) {
+        return READER_REPLY;
+    }
+    return r->bulk_size ? fill_bulk(r) : read_any(r);
 }

@@ -15,6 +15,11 @@ struct reader {
     struct conn *conn;
     redisReader *hiredis;
     uint64_t fed;         // bytes, in all
+    const char *bytes;    // fed, and not given to hiredis yet
+    size_t len;           // of these
+    struct buf bulk;      // a string that comes in pieces, from its '$' on
+    size_t bulk_head;     // where in it the string begins
+    size_t bulk_size;     // how much it will be; 0: none comes
     struct buf rest;      // while a reply nests to the limit: what came since
     size_t rest_at;       // where in it the last array at the limit begins
     uint64_t rest_values; // values of the reply that begin there
@@ -44,7 +49,8 @@ void reader_clear(struct reader *r);
 // reader_reset begins a new stream.
 void reader_reset(struct reader *r);
 
-// reader_feed takes bytes in.
+// reader_feed takes bytes in, which have to stay until reader_next returned
+// READER_MORE or an error.
 void reader_feed(struct reader *r, const char *bytes, size_t len);
 
 // reader_next decodes up to the end of the next reply.

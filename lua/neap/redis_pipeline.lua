@@ -133,7 +133,8 @@ end
 -- lost says whether replies are missing as the connection was lost.
 local function is_lost(replies)
   for i = 1, #replies do
-    if errors.is_error(replies[i], "redis.unknown_outcome") then return true end
+    local v = replies[i]
+    if type(v) == "table" and errors.is_error(v, "redis.unknown_outcome") then return true end
   end
   return false
 end

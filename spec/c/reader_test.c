@@ -118,14 +118,15 @@ static void assert_stream(const char *bytes, size_t len, const size_t *ends,
     seen.len = 0;
     size_t at = 0;
     for (size_t i = 0; i <= n; i++) {
-        size_t end = i < n ? ends[i] : len;
-        char *piece = malloc(end - at + 1); // of its size: overruns show
+        size_t end = i < n ? ends[i] : len, before = at;
+        char *piece = malloc(end > at ? end - at : 1); // overruns show
         memcpy(piece, bytes + at, end - at);
         reader_feed(&r, piece, end - at);
-        free(piece);
         at = end;
         assert_int_equal(r.fed, end);
         assert_int_equal(read_all(&r), READER_MORE);
+        memset(piece, '!', at - before); // what is still needed was copied
+        free(piece);
     }
     assert_int_equal(reader_taken(&r), len);
     assert_int_equal(reader_left(&r), 0);
@@ -348,6 +349,77 @@ static void much_behind_an_array_at_the_limit(void **state) {
     }
 }
 
+// add_long appends a string of that length, whose bytes differ.
+static void add_long(struct buf *b, struct buf *e, size_t len) {
+    char *p = malloc(len + 1);
+    for (size_t i = 0; i < len; i++) {
+        p[i] = "\r\n$+5"[(i * i + i / 7) % 5];
+    }
+    buf_printf(b, "$%zu\r\n", len);
+    buf_add(b, p, len);
+    buf_adds(b, "\r\n");
+    buf_printf(e, "S%zu:", len);
+    buf_add(e, p, len);
+    buf_adds(e, " ; ");
+    free(p);
+}
+
+static void long_strings_come_in_pieces(void **state) {
+    (void)state;
+    static const size_t lengths[] = {300, 65536, 100, 65534, 3000000};
+    struct buf b = {0}, e = {0};
+    for (int i = 0; i < 5; i++) {
+        add_long(&b, &e, lengths[i]);
+        buf_adds(&b, i % 2 ? "+OK\r\n" : "*1\r\n:5\r\n");
+        buf_adds(&e, i % 2 ? "T2:OK ; " : "A1 I5 ; ");
+        if (i % 2) { // two in a row, too
+            add_long(&b, &e, lengths[i]);
+        }
+    }
+    static const size_t steps[] = {333, 4096, 16384, 65536, 65537, 262144};
+    for (int i = 0; i < 6; i++) {
+        size_t ends[15000], n = 0;
+        for (size_t at = 1; at < b.len && n < 15000; at += steps[i]) {
+            ends[n++] = at;
+        }
+        assert_stream(b.data, b.len, ends, n, buf_cstr(&e), e.len);
+    }
+    assert_stream(b.data, b.len, NULL, 0, buf_cstr(&e), e.len);
+    buf_clear(&b);
+    buf_clear(&e);
+    add_long(&b, &e, 350); // cut at every place
+    add_long(&b, &e, 5);
+    assert_split(b.data, b.len, buf_cstr(&e), e.len);
+    buf_clear(&b);
+    buf_clear(&e);
+}
+
+static void a_length_is_only_a_claim(void **state) {
+    (void)state;
+    struct reader r;
+    reader_init(&r, NULL);
+    reader_feed(&r, "$536870912\r\nabc", 15);
+    assert_int_equal(read_all(&r), READER_MORE);
+    assert_true(r.bulk.cap <= 1 << 20);
+    assert_int_equal(reader_left(&r), 15);
+    assert_int_equal(reader_taken(&r), 0);
+    reader_clear(&r);
+    // what a long one took is given back
+    struct buf b = {0}, e = {0};
+    add_long(&b, &e, 5000000);
+    reader_init(&r, NULL);
+    seen.len = 0;
+    reader_feed(&r, b.data, b.len - 1);
+    assert_int_equal(read_all(&r), READER_MORE);
+    reader_feed(&r, b.data + b.len - 1, 1);
+    assert_int_equal(read_all(&r), READER_MORE);
+    assert_int_equal(seen.len, e.len);
+    assert_true(r.bulk.cap <= 256 * 1024);
+    reader_clear(&r);
+    buf_clear(&b);
+    buf_clear(&e);
+}
+
 // is_refused says whether the bytes, cut at a place, are an error.
 static bool is_refused(const char *bytes, size_t len, size_t cut) {
     struct reader r;
@@ -550,6 +622,8 @@ int main(void) {
         cmocka_unit_test(deeper_ones_are_passed_over),
         cmocka_unit_test(what_is_passed_over_may_hold_anything),
         cmocka_unit_test(much_behind_an_array_at_the_limit),
+        cmocka_unit_test(long_strings_come_in_pieces),
+        cmocka_unit_test(a_length_is_only_a_claim),
         cmocka_unit_test(garbage_is_an_error_at_any_depth),
         cmocka_unit_test(a_stream_ends_within_what_is_too_deep),
         cmocka_unit_test(random_replies_split_at_random),
