@@ -21,6 +21,14 @@ static void sizes_are_asked_for_where_there_is_a_choice(void **state) {
     assert_false(needs_sizes("gender=f name=ann age=18", 1));
     // only the order can be walked
     assert_false(needs_sizes("by at", 1));
+    // the walk has what is asked for, and nothing else, however much it is
+    assert_false(needs_sizes("by at", 100));
+    assert_false(needs_sizes("at:0..9 by at", 100));
+    assert_false(needs_sizes("score!? by score", 100));
+    // it may lack rows without a value
+    assert_true(needs_sizes("by score", 100));
+    // other conditions are tested on its rows, or read
+    assert_true(needs_sizes("gender=f at:0..9 by at", 1));
     // an ordered index may have few entries, or many
     assert_true(needs_sizes("at:0..9", 1));
     // to be walked, or sorted in memory
@@ -165,9 +173,9 @@ static void keys_are_refused_where_they_name_no_rows(void **state) {
     assert_refused(&person, "email?", email, false);
     assert_refused(&person, "email!=x", email, false);
     assert_refused(&person, "any( email=x gender=f )", email, false);
-    static const char id[] = "field id finds rows by single values that all of "
-                             "them must have; for others "
-                             "add index = true, or query with { scan = true }";
+    static const char id[] =
+        "field id finds rows by single values that all of them must have; for "
+        "others query with { scan = true }";
     assert_refused(&person, "id!=x", id, false);
     assert_refused(&book, "id:1..5", id, false);
 }
@@ -180,6 +188,7 @@ static void orders_without_an_index_are_refused(void **state) {
     assert_refused(&person, "by at by note", note, false);
     assert_refused(&person, "id=1 by -note", note, false);
     assert_refused(&person, "by note scan", note, false);
+    assert_refused(&person, "by id", "field id cannot be ordered by", false);
     assert_refused(&person, "by name",
                    "field name cannot be ordered by; add sort = true", false);
 }
