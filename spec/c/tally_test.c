@@ -121,6 +121,12 @@ static void nothing_has_no_extremes(void **state) {
     assert_int_equal(t.nulls, 2);
     assert_int_equal(t.least, 0);
     assert_int_equal(t.most, 0);
+    tally_add(&t, &rows, "\0\0\0\0\0\7", 6);
+    tally_add(&t, &rows, NULL, 0); // which does not change the extremes
+    assert_int_equal(t.count, 1);
+    assert_int_equal(t.nulls, 5);
+    assert_int_equal(t.least, 7);
+    assert_int_equal(t.most, 7);
     tally_clear(&t);
 }
 
