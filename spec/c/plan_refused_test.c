@@ -21,6 +21,14 @@ static void sizes_are_asked_for_where_there_is_a_choice(void **state) {
     assert_false(needs_sizes("gender=f name=ann age=18", 1));
     // only the order can be walked
     assert_false(needs_sizes("by at", 1));
+    // the walk has what is asked for, and nothing else, however much it is
+    assert_false(needs_sizes("by at", 100));
+    assert_false(needs_sizes("at:0..9 by at", 100));
+    assert_false(needs_sizes("score!? by score", 100));
+    // it may lack rows without a value
+    assert_true(needs_sizes("by score", 100));
+    // other conditions are tested on its rows, or read
+    assert_true(needs_sizes("gender=f at:0..9 by at", 1));
     // an ordered index may have few entries, or many
     assert_true(needs_sizes("at:0..9", 1));
     // to be walked, or sorted in memory
@@ -56,6 +64,52 @@ static void fewer_rows_than_estimated_are_sorted(void **state) {
     // nothing is walked, or nothing else is read
     assert_int_equal(corrected("gender=f by age rows 1000", 1), ORDER_PACKED);
     assert_int_equal(corrected("by at limit 9 rows 90 path 90", 1), ORDER_WALK);
+}
+
+static void no_index_is_walked_for_rows_without_a_value(void **state) {
+    (void)state;
+    static const char *const list[] = {
+        "rank? by rank limit 10 rows 1000000 path 900000",
+        "rank? by -rank limit 10 rows 1000000 path 900000",
+        "city=Ulm~200000 rank? by rank limit 10 rows 1000000 path 9000",
+        "city=Ulm~200 born? by born limit 10 rows 1000000 path 100"};
+    for (size_t i = 0; i < COUNT(list); i++) {
+        struct asked a;
+        struct plan p;
+        make(&a, &p, &book, list[i]);
+        assert_int_equal(p.way, PLAN_COLUMNS);
+        assert_int_not_equal(p.order, ORDER_WALK);
+        plan_clear(&p);
+        query_clear(&a.query);
+    }
+}
+
+static bool is_tallied(const char *text) {
+    struct asked a;
+    struct plan p;
+    make(&a, &p, &person, text);
+    bool is = p.is_tallied;
+    // the field's column, or those of its choices, come last
+    enum plan_read last = p.steps[p.step_count - 1].read;
+    assert_int_equal(is, last == READ_ORDER || last == READ_ORDER_OF);
+    plan_clear(&p);
+    query_clear(&a.query);
+    return is;
+}
+
+static void fields_are_tallied_where_columns_say_which(void **state) {
+    (void)state;
+    assert_true(is_tallied("tally age gender=f rows 1000"));
+    assert_true(is_tallied("tally gender rows 1000"));
+    assert_true(is_tallied("tally score at:0..9~500 rows 1000 path 500"));
+    // the rows have to be looked at
+    assert_false(is_tallied("tally age note=x gender=f scan rows 1000"));
+    // 5 rows are
+    assert_false(is_tallied(
+        "tally age at:0..9~5 gender=f~5000000 rows 10000000 path 5"));
+    // no column has the field
+    assert_false(is_tallied("tally at gender=f rows 1000"));
+    assert_false(is_tallied("tally name rows 1000"));
 }
 
 static void expired_rows_are_no_part_of_an_exact_walk(void **state) {
@@ -119,9 +173,9 @@ static void keys_are_refused_where_they_name_no_rows(void **state) {
     assert_refused(&person, "email?", email, false);
     assert_refused(&person, "email!=x", email, false);
     assert_refused(&person, "any( email=x gender=f )", email, false);
-    static const char id[] = "field id finds rows by single values that all of "
-                             "them must have; for others "
-                             "add index = true, or query with { scan = true }";
+    static const char id[] =
+        "field id finds rows by single values that all of them must have; for "
+        "others query with { scan = true }";
     assert_refused(&person, "id!=x", id, false);
     assert_refused(&book, "id:1..5", id, false);
 }
@@ -134,6 +188,7 @@ static void orders_without_an_index_are_refused(void **state) {
     assert_refused(&person, "by at by note", note, false);
     assert_refused(&person, "id=1 by -note", note, false);
     assert_refused(&person, "by note scan", note, false);
+    assert_refused(&person, "by id", "field id cannot be ordered by", false);
     assert_refused(&person, "by name",
                    "field name cannot be ordered by; add sort = true", false);
 }
@@ -216,6 +271,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_asked_for_where_there_is_a_choice),
         cmocka_unit_test(fewer_rows_than_estimated_are_sorted),
+        cmocka_unit_test(no_index_is_walked_for_rows_without_a_value),
+        cmocka_unit_test(fields_are_tallied_where_columns_say_which),
         cmocka_unit_test(expired_rows_are_no_part_of_an_exact_walk),
         cmocka_unit_test(conditions_without_an_index_are_refused),
         cmocka_unit_test(keys_are_refused_where_they_name_no_rows),

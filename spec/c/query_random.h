@@ -75,6 +75,7 @@ enum {
     R_BOTH,
     R_BYTES,
     R_CITY,
+    R_FREE,
     R_GAP,
     R_GENDER,
     R_LONGS,
@@ -97,16 +98,16 @@ static const struct domain {
     const struct sample *samples;
     uint32_t count, stored;
 } domains[R_COUNT] = {
-    [R_ID] = OF(longs, 7),      [R_AT] = OF(number, 5),
-    [R_AUTHOR] = OF(longs, 5),  [R_BORN] = OF(date, 5),
-    [R_BOTH] = OF(text, 9),     [R_BYTES] = OF(bytes, 5),
-    [R_CITY] = OF(text, 9),     [R_GAP] = OF(longs, 5),
-    [R_GENDER] = OF(enum, 3),   [R_LONGS] = OF(longs, 5),
-    [R_MARKS] = OF(shorts, 4),  [R_NAME] = OF(text, 9),
-    [R_NOTE] = OF(text, 9),     [R_OPEN] = OF(boolean, 2),
-    [R_RANK] = OF(number, 5),   [R_SCORE] = OF(words, 4),
-    [R_SHORTS] = OF(shorts, 5), [R_TAGS] = OF(text, 9),
-    [R_WORDS] = OF(words, 4),
+    [R_ID] = OF(longs, 7),     [R_AT] = OF(number, 5),
+    [R_AUTHOR] = OF(longs, 5), [R_BORN] = OF(date, 5),
+    [R_BOTH] = OF(text, 9),    [R_BYTES] = OF(bytes, 5),
+    [R_CITY] = OF(text, 9),    [R_FREE] = OF(longs, 5),
+    [R_GAP] = OF(longs, 5),    [R_GENDER] = OF(enum, 3),
+    [R_LONGS] = OF(longs, 5),  [R_MARKS] = OF(shorts, 4),
+    [R_NAME] = OF(text, 9),    [R_NOTE] = OF(text, 9),
+    [R_OPEN] = OF(boolean, 2), [R_RANK] = OF(number, 5),
+    [R_SCORE] = OF(words, 4),  [R_SHORTS] = OF(shorts, 5),
+    [R_TAGS] = OF(text, 9),    [R_WORDS] = OF(words, 4),
 };
 
 static inline void add_packed(struct schema *s, const char *name, double min,
@@ -129,6 +130,7 @@ static inline void random_schema(struct schema *s) {
     both->is_indexed = both->is_sorted = true;
     add_packed(s, "bytes", -3, 251);
     add_field(s, "city", FIELD_STRING)->is_sorted = true;
+    add_field(s, "free", FIELD_INTEGER); // ordered by its compound index only
     add_field(s, "gap", FIELD_INTEGER)->is_indexed = true;
     struct field *gender = add_field(s, "gender", FIELD_ENUM);
     gender->is_indexed = true;
@@ -150,6 +152,7 @@ static inline void random_schema(struct schema *s) {
     add_list(s, "tags", FIELD_LIST, FIELD_STRING);
     add_packed(s, "words", 0, 3000000000);
     add_compound(s, "gender,born");
+    add_compound(s, "gender,free");
     add_compound(s, "open,name,rank");
     finish_schema(s);
     assert_int_equal(s->count, R_COUNT);
@@ -234,7 +237,7 @@ struct node {
 };
 
 struct tree {
-    struct node nodes[64];
+    struct node nodes[80];
     uint32_t count;
 };
 
