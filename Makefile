@@ -14,6 +14,8 @@
 ## make soak       twice ten minutes of faults under load; SECONDS=60 for one
 ## make fuzz       random queries against a look at every row; QUERIES=100000,
 ##                 SEED=7; WRITERS=8 SECONDS=60: while tasks write
+## make growth     a table of queries while a model grows to a million rows;
+##                 ROWS="10000 10000000" for others
 ## make format     lays out the C sources as lint wants them
 ## make install    into PREFIX (/usr/local), below DESTDIR if that is set
 ## make deps       the packages for make run (Debian 12 and 13, root or sudo)
@@ -30,6 +32,7 @@ CFLAGS  ?= -O2 -g
 WERROR  ?=
 SPECS   ?=
 SECONDS ?= 600
+ROWS    ?=
 VERSION := 0.1.0
 LIBS    := luajit libuv hiredis openssl
 
@@ -67,7 +70,7 @@ Q   := $(if $(V),,@)
 say  = $(if $(V),,@echo '$1 $2')
 
 .PHONY: all build run test c-tests specs sanitized clang lint format browser \
-        bench soak fuzz install deps test-deps clean help compiled force
+        bench soak fuzz growth install deps test-deps clean help compiled force
 .DELETE_ON_ERROR:
 
 all: build
@@ -187,6 +190,10 @@ soak: build
 fuzz: build
 	@.ci/packages $(RUN_PACKAGES)
 	@NEAP_REDIS=memory $(BUILD)/neap spec/fuzz_query.lua
+
+growth: build
+	@.ci/packages $(RUN_PACKAGES)
+	@$(BUILD)/neap spec/bench/query_growth.lua $(ROWS)
 
 deps:
 	@.ci/packages $(BUILD_PACKAGES) $(RUN_PACKAGES)

@@ -12,14 +12,9 @@ local redis = neap.redis "memory:"
 measure.pin(redis)
 local User = seed.define(redis, { sort = true })
 
--- The row number n has an id that need not be remembered.
-local function id_of(n)
-  return ("%08x-0000-4000-8000-%012x"):format(n, n)
-end
-
 local function attributes(n)
   local a = seed.attributes(n)
-  a.id = id_of(n)
+  a.id = seed.id(n)
   return a
 end
 
@@ -52,7 +47,7 @@ local function reads(fn)
   local step = stored / (4 * measured)
   return measure.rate(4 * measured, function()
     measure.concurrently(workers, 4 * measured, function(i)
-      assert(fn(id_of(math.ceil(i * step))), "a row is missing")
+      assert(fn(seed.id(math.ceil(i * step))), "a row is missing")
     end)
   end)
 end

@@ -111,7 +111,8 @@ function M.concurrently(workers, n, fn)
   end, list)
 end
 
---- measure.median(n, fn): the median time of n calls, in milliseconds.
+--- measure.median(n, fn): the median time of n calls, and the 95th percentile, in
+-- milliseconds.
 function M.median(n, fn)
   local times = {}
   for i = 1, n do
@@ -120,7 +121,28 @@ function M.median(n, fn)
     times[i] = (neap.monotonic() - t0) * 1000
   end
   table.sort(times)
-  return times[math.ceil(n / 2)]
+  return times[math.ceil(n / 2)], times[math.ceil(n * 0.95)]
+end
+
+--- measure.processor(redis): seconds of processor time that this process has taken, and the
+-- server.
+function M.processor(redis)
+  local used, server = uv.getrusage(), 0
+  local own = used.utime.sec + used.stime.sec + (used.utime.usec + used.stime.usec) / 1e6
+  for seconds in redis:info("cpu"):gmatch "used_cpu_[us]%a+:([%d.]+)" do
+    server = server + tonumber(seconds)
+  end
+  return own, server
+end
+
+--- measure.cost(redis, n, fn): what a call of n takes: { median, p95 (both in milliseconds),
+-- own, server (microseconds of processor time) }.
+function M.cost(redis, n, fn)
+  local own, server = M.processor(redis)
+  local median, p95 = M.median(n, fn)
+  local own_then, server_then = M.processor(redis)
+  return { median = median, p95 = p95, own = (own_then - own) / n * 1e6,
+    server = (server_then - server) / n * 1e6 }
 end
 
 --- measure.memory(name): VmRSS or VmHWM of this process, in KiB.

@@ -7,11 +7,12 @@ local M = {}
 
 M.countries = { "USA", "GBR", "DEU", "FRA", "ITA", "ESP", "NLD", "SWE", "POL", "PRT" }
 
---- seed.define(redis, age): the model; age says how that field is indexed,
--- { sort = true } or { index = true }.
-function M.define(redis, age)
+--- seed.define(redis, age, more): the model; age says how that field is indexed,
+-- { sort = true } or { index = true }; more, which may be left out, has further fields
+-- and compound indexes.
+function M.define(redis, age, more)
   local field = neap.field
-  return neap.model.define("user", {
+  local fields = {
     id = field.uuid { primary_key = true },
     name = field.string { required = true },
     age = field.integer { required = true, min = 0, max = 150, sort = age.sort,
@@ -20,7 +21,14 @@ function M.define(redis, age)
     country_code = field.enum { M.countries[1], M.countries[2], M.countries[3], M.countries[4],
       M.countries[5], M.countries[6], M.countries[7], M.countries[8], M.countries[9],
       M.countries[10], index = true },
-  }, { redis = redis })
+  }
+  for name, f in pairs(more and more.fields or {}) do fields[name] = f end
+  return neap.model.define("user", fields, { redis = redis, indexes = more and more.indexes })
+end
+
+--- seed.id(n): the id of row n, where it is not to be remembered.
+function M.id(n)
+  return ("%08x-0000-4000-8000-%012x"):format(n, n)
 end
 
 -- The generator of Numerical Recipes: uniform, and alike in every run.
@@ -28,6 +36,11 @@ local state = 1
 local function draw(n)
   state = (state * 1664525 + 1013904223) % 4294967296
   return math.floor(state / 65536) % n
+end
+
+--- seed.restart(): the rows that follow are those of the beginning again.
+function M.restart()
+  state = 1
 end
 
 --- seed.attributes(i): those of the next row, which is named after i.
