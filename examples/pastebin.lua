@@ -57,12 +57,22 @@ app:post("/p/:id/delete", function(req)
   return { redirect = "/recent" }
 end)
 
-app:get("/recent", function() return pages.list("Recent pastes", Paste:rows()) end)
+-- list shows a page of the pastes that a query finds, newest first: behind a cursor, if the URL
+-- has one, as its link to the older ones does.
+local function list(req, title, query)
+  local newest = query:order_by("created_at", "desc")
+  local ok, pastes, cursor = pcall(newest.page, newest, { size = 50, after = req.query.after })
+  if ok then return pages.list(title, pastes, cursor and req.path .. "?after=" .. cursor) end
+  if not neap.is_error(pastes, "model.cursor") then error(pastes, 0) end
+  return 404
+end
+
+app:get("/recent", function(req) return list(req, "Recent pastes", Paste:rows()) end)
 
 app:get("/language/:name", function(req)
   local name = req.params.name
   for _, known in ipairs(Paste.fields.language.values) do
-    if known == name then return pages.list("Pastes in " .. name, Paste:where("language", name)) end
+    if known == name then return list(req, "Pastes in " .. name, Paste:where("language", name)) end
   end
   return 404
 end)

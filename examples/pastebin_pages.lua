@@ -145,15 +145,15 @@ anyone who has it can delete the paste.</p>]] or ""
   return page(values.title, fill(view, values), wrong and 403)
 end
 
---- pages.list(title, query): the newest 50 pastes of a query.
-function M.list(title, query)
+--- pages.list(title, pastes, older): a list of pastes; older is where those that follow are.
+function M.list(title, pastes, older)
   local items = {}
-  for paste in query:order_by("created_at", "desc"):limit(50):each() do
-    items[#items + 1] = fill(item, shown(paste))
-  end
+  for i, paste in ipairs(pastes) do items[i] = fill(item, shown(paste)) end
   if #items == 0 then items[1] = [[<li class="dim">Nothing yet.</li>]] end
-  return page(title, fill("<h1>{{title}}</h1><ul>{{{items}}}</ul>", { title = title,
-    items = table.concat(items) }))
+  local link = older and fill([[<a rel="next" href="{{older}}">Older pastes</a>]],
+    { older = older }) or ""
+  return page(title, fill("<h1>{{title}}</h1><ul>{{{items}}}</ul>{{{link}}}", { title = title,
+    items = table.concat(items), link = link }))
 end
 
 return M

@@ -112,7 +112,7 @@ describe("the pastebin", function()
     end
   end)
 
-  case("lists the newest first, 50 at most", function()
+  case("lists the newest first, in pages of 50", function()
     local last
     for i = 1, 51 do last = post { title = "number " .. i, body = "x" } end
     local page = request("GET", "/recent").body
@@ -120,6 +120,13 @@ describe("the pastebin", function()
     local _, count = page:gsub("<li", "")
     assert.equal(50, count)
     assert.is_nil(page:find("number 1<", 1, true))
+    post { title = "number 52", body = "x" } -- shifts nothing
+    local older = page:match('<a rel="next" href="(/recent%?after=[%w_-]+)">Older pastes</a>')
+    page = request("GET", older).body
+    assert.matches("number 1</a>", page, 1, true)
+    assert.is_nil(page:find("number 2<", 1, true))
+    assert.is_nil(page:find("Older pastes", 1, true))
+    assert.equal(404, request("GET", "/recent?after=none").status)
   end)
 
   case("lists by language", function()
