@@ -58,7 +58,8 @@ static void read_values(lua_State *L, struct query *q, struct condition *c,
         const char *wrong =
             lua_row_encode_value(L, lua_gettop(L), &plain, &b, &v);
         if (!wrong && !v.p) {
-            wrong = "a value is expected";
+            wrong = "neap.null cannot stand in a list (model.any has it "
+                    "beside one)";
         }
         if (wrong) {
             buf_clear(&b);
@@ -88,7 +89,9 @@ static double read_bound(lua_State *L, struct query *q, const struct field *f,
     }
     if (!schema_is_numeric(f)) {
         fail_condition(L, q, f,
-                       "ranges are for integers, numbers, dates and times", at);
+                       "ranges are for integers, numbers, dates, times, and "
+                       "strings with sort = true",
+                       at);
     }
     if (lua_type(L, at) == LUA_TNUMBER && f->type != FIELD_DATE) {
         double v = lua_tonumber(L, at);
@@ -147,6 +150,8 @@ static void read_range(lua_State *L, struct query *q, const struct field *f,
     } else {
         c->low = read_bound(L, q, f, at, -INFINITY);
         c->high = read_bound(L, q, f, at + 1, INFINITY);
+        c->is_above = is_above;
+        c->is_below = is_below;
         c->low = is_above ? nextafter(c->low, INFINITY) : c->low;
         c->high = is_below ? nextafter(c->high, -INFINITY) : c->high;
     }

@@ -203,11 +203,11 @@ static void ask(struct columns *c) {
         }
     }
     for (int i = 0; i < commands; i++) {
-        conn_wait(c->conn, &sink_ignore, NULL);
+        conn_wait(c->conn, &sink_ignore, NULL)->is_joined = true;
     }
     resp_command(out, 1);
     resp_arg_s(out, "EXEC");
-    conn_wait(c->conn, &columns_sink, c);
+    conn_wait(c->conn, &columns_sink, c)->is_joined = true;
 }
 
 // -- what has come
@@ -317,8 +317,18 @@ static void take_meta(struct columns *c, int item, const char *s, size_t len) {
 static void *on_string(struct waiter *w, const redisReadTask *t, const char *s,
                        size_t len) {
     struct columns *c = w->ctx;
+    if (t->type == REDIS_REPLY_ERROR && t->parent) {
+        char text[200];
+        int n = snprintf(text, sizeof text,
+                         "model %s: an index is damaged: %.*s (verify { repair "
+                         "= true } finds and rebuilds it)",
+                         c->query->schema->name, (int)len, s);
+        note_error(c, "model.damaged", text,
+                   (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+        return c;
+    }
     if (t->type == REDIS_REPLY_ERROR) {
-        note_error(c, t->parent ? "model.damaged" : "redis.error", s, len);
+        note_error(c, "redis.error", s, len);
         return c;
     }
     if (!t->parent) {

@@ -447,7 +447,9 @@ static void read_verdicts(struct batch *b) {
         w = next;
         rows++;
     }
-    if (n > rows && unpack_is_array(&u)) {
+    bool is_told = b->since_ms - c->told_ms < 1000 && c->told_ms;
+    if (n > rows && unpack_is_array(&u) && !is_told) {
+        c->told_ms = b->since_ms; // each write to it says so
         size_t len;
         unpack_array(&u);
         unpack_int(&u);

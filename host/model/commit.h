@@ -28,6 +28,7 @@ struct commit {
     char sha[41];       // of apply.lua, once the server told it
     bool is_sha_asked;
     uint64_t refreshed_ms; // when the journal's expiry was last renewed
+    uint64_t told_ms;      // when a damaged index was last told of
     struct defer defer;
 };
 

@@ -100,7 +100,7 @@ static bool is_sorting(const struct exec *e) {
 
 // is_counting_candidates: each candidate is a row that matches.
 static bool is_counting_candidates(const struct exec *e) {
-    return e->plan.is_exact && !is_sorting(e) && !e->query.after;
+    return e->plan.can_skip && !is_sorting(e) && !e->query.after;
 }
 
 static int compare_rows(const void *a, const void *b, void *query) {
@@ -469,7 +469,9 @@ void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx) {
     }
     uint64_t want = e->left < max ? e->left : max;
     if (e->window < want || !is_sorting(e)) {
-        uint64_t most = want > window_least ? want : window_least;
+        uint64_t most = want + e->to_skip;
+        most = most > window_least ? most : window_least;
+        most = most < window_most ? most : window_most;
         e->window = (uint32_t)(is_counting_candidates(e) ? want : most);
     }
     gather(e);

@@ -56,6 +56,28 @@ static void add_quoted(const char *before, const struct buf *text,
     buf_addc(b, '\'');
 }
 
+// add_range: as it was asked for.
+static void add_range(const struct field *f, const struct condition *c,
+                      struct buf *b) {
+    double low = c->is_above ? nextafter(c->low, -INFINITY) : c->low;
+    double high = c->is_below ? nextafter(c->high, INFINITY) : c->high;
+    bool has_low = !isinf(c->low), has_high = !isinf(c->high);
+    bool is_between = has_low && has_high && !c->is_above && !c->is_below;
+    if (has_low) {
+        buf_adds(b, is_between    ? " between "
+                    : c->is_above ? " above "
+                                  : " from ");
+        add_number(f, low, b);
+    }
+    if (has_high) {
+        buf_adds(b, is_between ? " and " : c->is_below ? " below " : " up to ");
+        add_number(f, high, b);
+    }
+    if (!has_low && !has_high) {
+        buf_adds(b, " has a value");
+    }
+}
+
 static void add_text_range(const struct condition *c, struct buf *b) {
     struct buf text = {0};
     bool is_prefix = false;
@@ -94,10 +116,7 @@ static void add_condition(const struct query *q, uint32_t i,
     } else if (c->least.p || c->most.p) {
         add_text_range(c, b);
     } else {
-        buf_adds(b, " between ");
-        add_number(f, c->low, b);
-        buf_adds(b, " and ");
-        add_number(f, c->high, b);
+        add_range(f, c, b);
     }
 }
 
@@ -239,8 +258,9 @@ static void explain_steps(const struct query *q, const struct plan_sizes *sizes,
                                has_null_step(p, i + 1, step->condition);
             buf_adds(b, is_null_too ? ", nor those without a value" : "");
         } else if (i) {
-            buf_printf(b, " of %s, to order by",
-                       q->schema->fields[q->orders[0].field].name);
+            buf_printf(b, " of %s, to %s",
+                       q->schema->fields[q->orders[0].field].name,
+                       p->is_tallied ? "add up" : "order by");
         } else {
             last = -2;
         }
@@ -315,6 +335,9 @@ static void explain_path(const struct query *q, const struct plan_sizes *sizes,
 static void explain_sort(const struct query *q, const struct plan *p,
                          struct buf *b) {
     bool is_all = p->order == ORDER_FETCHED && q->order_count > 0;
+    if (p->order == ORDER_FETCHED && q->order_count == 0 && !q->is_counted) {
+        buf_adds(b, "sort the rows as they were created\n");
+    }
     if (!is_all && q->order_count < 2) {
         return;
     }

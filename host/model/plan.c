@@ -46,9 +46,10 @@ static int refuse_condition(const struct query *q, const struct condition *c,
     } else if ((int)c->field == q->schema->primary || f->is_unique) {
         bool is_primary = (int)c->field == q->schema->primary;
         snprintf(error, size,
-                 "model %s: field %s finds rows by single values that all of "
-                 "them must have; for others %squery with { scan = true }",
-                 model, f->name, is_primary ? "" : "add index = true, or ");
+                 "model %s: field %s is %s, which finds single values, and not "
+                 "among alternatives; for others %squery with { scan = true }",
+                 model, f->name, is_primary ? "the primary key" : "unique",
+                 is_primary ? "" : "add index = true, or ");
     } else {
         bool has_none = f->type == FIELD_TEXT || f->type == FIELD_JSON;
         bool can_sort = schema_is_numeric(f) || f->type == FIELD_STRING;
@@ -389,7 +390,7 @@ static bool is_empty(const struct query *q, uint32_t i) {
 static const char *cure_of_order(const struct query *q, uint32_t field) {
     const struct field *f = &q->schema->fields[field];
     if ((int)field == q->schema->primary) {
-        return "";
+        return "; without an order rows come as they were created";
     }
     if (f->type == FIELD_ENUM || f->type == FIELD_BOOLEAN) {
         return "; add index = true";
@@ -443,6 +444,16 @@ static bool is_path_enough(const struct planner *s) {
         is_enough = is_enough && s->tops[i].is_covered;
     }
     return is_enough;
+}
+
+// can_skip_walk: the walk has rows that match only, and so has its tail.
+static bool can_skip_walk(const struct planner *s, const struct option *o) {
+    bool can = !o->is_tested && !s->q->schema->has_ttl;
+    for (uint32_t i = 0; i < s->count; i++) {
+        can = can && steps_can_read(s->q, s->tops[i].clause) &&
+              steps_are_exact(s->q, s->tops[i].clause);
+    }
+    return can;
 }
 
 static struct option choose(struct planner *s) {
@@ -511,6 +522,7 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     p->way = o.way;
     p->order = o.order;
     p->is_exact = o.is_exact;
+    p->can_skip = o.is_exact || (o.way == PLAN_WALK && can_skip_walk(&s, &o));
     p->is_tested = o.is_tested;
     p->path = o.path;
     p->matching = (uint64_t)(o.matching + 0.5);

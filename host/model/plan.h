@@ -67,11 +67,13 @@ struct plan {
     int driver; // PLAN_KEYS, PLAN_UNIQUE: the condition of the keys
     struct plan_step *steps; // of each segment; those of whole indexes once
     uint32_t step_count;
-    uint32_t depth;     // how many sets are begun at a time, at most
-    bool is_exact;      // the columns have the rows that match, and no others
-    bool is_tallied;    // of exact columns, with the field to be tallied
-    bool is_tested;     // conditions are left that only the rows show
-    bool has_tail;      // rows without a value come behind those walked;
+    uint32_t depth;  // how many sets are begun at a time, at most
+    bool is_exact;   // the columns, or the path, have the rows that match, and
+                     // no others
+    bool can_skip;   // each candidate is a row that matches
+    bool is_tallied; // of exact columns, with the field to be tallied
+    bool is_tested;  // conditions are left that only the rows show
+    bool has_tail;   // rows without a value come behind those walked;
     struct plan *tail;  // how to read them, if no columns leave them over
     bool is_building;   // an index that is needed is under construction
     struct path path;   // of PLAN_WALK and ORDER_WALK

@@ -39,6 +39,31 @@ static bool is_bounded(const struct field *f, const struct condition *c,
     return *high - *low + 1 == c->count;
 }
 
+// is_null says whether no row that matches has a value in the field.
+static bool is_null(const struct query *q, uint32_t field) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        const struct condition *c = &q->conditions[i];
+        if (c->field == field && c->is_top && c->op == COND_NULL &&
+            !c->is_negated) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// drop_orders: rows without a value are all equal in it. How ties go must stay.
+static void drop_orders(struct query *q) {
+    while (q->order_count && is_null(q, q->orders[0].field)) {
+        bool is_descending = q->orders[0].is_descending;
+        if (q->order_count > 1 ? q->orders[1].is_descending != is_descending
+                               : is_descending) {
+            return;
+        }
+        memmove(q->orders, q->orders + 1,
+                --q->order_count * sizeof q->orders[0]);
+    }
+}
+
 static void free_values(struct condition *c) {
     for (uint32_t j = 0; j < c->count; j++) {
         free((char *)(uintptr_t)c->values[j].p);
@@ -60,6 +85,7 @@ void query_finish(struct query *q) {
         }
     }
     mark_top(q, 0, q->clause_count);
+    drop_orders(q);
     q->conditions[q->count] =
         (struct condition){.op = COND_NULL, .field = q->orders[0].field};
 }

@@ -34,6 +34,8 @@ struct condition {
     struct value *values; // encoded, sorted
     uint32_t count;
     double low, high;
+    bool is_above,
+        is_below; // it was meant without these ends, which lie inside
     // a range of strings: bounds as ZRANGEBYLEX takes them; NULL where it is
     // open
     struct value least, most;

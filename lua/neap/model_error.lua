@@ -33,6 +33,14 @@ function M.invalid(model, name, wrong)
     fields = { [name] = wrong } }, 0)
 end
 
+--- unknown(model, name): raises model.invalid for a field that there is not.
+function M.unknown(model, name)
+  name = tostring(name)
+  local message = ("model %s: there is no field '%s'"):format(model.name, name)
+  error(errors.new { code = "model.invalid", message = message, model = model.name,
+    fields = { [name] = "there is no such field" } }, 0)
+end
+
 --- is(e, code): whether e is an error of that code.
 M.is = errors.is_error
 

@@ -7,6 +7,7 @@ local condition = require "neap.query_condition"
 local relation = require "neap.model_relation"
 local json = require "neap.core.json"
 local FAIL = require("neap.core.task").FAIL
+local monotonic = require("neap.core.util").monotonic
 local null, array = json.null, json.array
 local check, fail = model_error.check, model_error.fail
 local read = model_error.read
@@ -144,7 +145,7 @@ local function open(q, run)
 end
 
 -- each_window returns an iterator over lists of at most so many rows (256), and what it
--- runs.
+-- runs; the iterator gives that in the end, too.
 local function each_window(q)
   local run = not condition.waits(q.conditions) and compile(q) or nil
   local is_open, is_begun
@@ -159,7 +160,7 @@ local function each_window(q)
     end
     check(rows, e)
     is_begun = true
-    if #rows == 0 then return nil end
+    if #rows == 0 then return nil, run end
     for _, name in ipairs(q.refs or {}) do relation.preload(q.model, rows, name) end
     return rows, run
   end
@@ -217,6 +218,10 @@ local page_options = { size = true, after = true }
 -- that order: rows that are created before it shift nothing.
 function Query:page(options)
   options = options or {}
+  if type(options) ~= "table" then
+    error("bad argument to 'page' (a table of size and after expected, got " .. type(options)
+      .. ")", 2)
+  end
   for k in pairs(options) do
     if not page_options[k] then
       error(("page has no option '%s' (size, after)"):format(tostring(k)), 2)
@@ -278,7 +283,7 @@ end
 -- none.
 function Query:pluck(name)
   if not self.model.fields[name] then
-    fail("model.invalid", "model %s: there is no field '%s'", self.model.name, tostring(name))
+    model_error.unknown(self.model, name)
   end
   local list = {}
   for row in self:each() do
@@ -301,20 +306,25 @@ function Query:explain(options)
   return core.query_explain(run)
 end
 
+local function plural(n, what)
+  return ("%d %s%s"):format(n, what, n == 1 and "" or "s")
+end
+
 --- query.analyze(q): see query:explain.
 function M.analyze(q)
-  local clock = require("neap.core.util").monotonic
-  local from, n, run = clock(), 0, nil
-  for rows, r in windows(q) do
-    n = n + #rows
-    run = r
-  end
-  local ms = (clock() - from) * 1000
-  run = run or open(q)
+  local from, n = monotonic(), 0
+  local next_window = each_window(q)
+  local rows, run
+  repeat
+    rows, run = next_window()
+    n = n + (rows and #rows or 0)
+  until not rows
   local costs = core.query_costs(run)
-  return core.query_explain(run) .. ("took %.2f ms: %d round trips, %d bytes of columns, "
-    .. "%d entries walked, %d rows fetched, %d matched, %d handed out\n"):format(ms,
-    costs.round_trips, costs.column_bytes, costs.entries, costs.fetched, costs.matched, n)
+  return core.query_explain(run) .. ("took %.2f ms: %s, %s of columns, %s walked, %s fetched, "
+    .. "%d of them matched, %d handed out\n"):format((monotonic() - from) * 1000,
+    plural(costs.round_trips, "round trip"), plural(costs.column_bytes, "byte"),
+    plural(costs.entries, "entry"):gsub("entrys", "entries"), plural(costs.fetched, "row"),
+    costs.matched, n)
 end
 
 --- query.windows(q): an iterator over lists of rows.

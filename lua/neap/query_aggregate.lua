@@ -2,7 +2,8 @@
 -- are added up in C, without a look at the rows; of others the rows are read.
 local core = require "neap.core.model"
 local query = require "neap.query"
-local fail = require("neap.model_error").fail
+local model_error = require "neap.model_error"
+local fail = model_error.fail
 local null = require("neap.core.json").null
 local Query = query.methods
 
@@ -15,7 +16,7 @@ local function field_of(q, name, what, types)
   local model = q.model
   local f = type(name) == "string" and model.fields[name]
   if not f then
-    fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
+    model_error.unknown(model, name)
   end
   if not types[f.type] then
     fail("model.invalid", "model %s: %s of field %s, which is of type %s", model.name, what,

@@ -95,7 +95,8 @@ local function list_condition(model, name, value)
   for k in pairs(value) do
     n = n + 1
     if type(k) ~= "number" then
-      invalid(model, name, "a value, a list or model.between is expected in where")
+      invalid(model, name, "a value, a list, or what model.between, gt, ne and the like return "
+        .. "is expected in where")
     end
   end
   if n ~= #value then invalid(model, name, "its list in where has holes") end
@@ -111,7 +112,7 @@ local function condition(model, name, value)
     if other then return other end
   end
   if type(name) ~= "string" or not model.fields[name] then
-    fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
+    model_error.unknown(model, name)
   end
   if value == nil then
     invalid(model, name, "its value in where is nil (neap.null finds rows without one)")
@@ -157,7 +158,7 @@ function add_table(model, conditions, list, depth)
     if type(name) ~= "number" then
       names[#names + 1] = tostring(name)
     elseif name < 1 or name > n or name ~= math.floor(name) then
-      fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
+      model_error.unknown(model, name)
     end
   end
   table.sort(names)

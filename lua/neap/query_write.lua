@@ -41,7 +41,7 @@ end
 local function check_value(model, name, value)
   local f = type(name) == "string" and model.fields[name]
   if not f then
-    fail("model.invalid", "model %s: there is no field '%s'", model.name, tostring(name))
+    model_error.unknown(model, name)
   end
   local wrong
   if f.primary_key or f.immutable then

@@ -69,9 +69,10 @@ static inline void books(const char *text, const char *expected) {
 #define READ_153_AT_ONCE    READ_MORE("153", "in one transaction")
 #define LEAVES(n)                                                              \
     "leave about " n " rows, whose other conditions are tested on the rows\n"
-#define TEST  "test the other conditions on the rows\n"
-#define TAIL  "then those without a value\n"
-#define FETCH "fetch the rows, testing each condition again\n"
-#define HOUR  "1970-01-01T00:00:00Z and 1970-01-01T01:00:00Z"
+#define TEST    "test the other conditions on the rows\n"
+#define TAIL    "then those without a value\n"
+#define FETCH   "fetch the rows, testing each condition again\n"
+#define CREATED "sort the rows as they were created\n"
+#define HOUR    "1970-01-01T00:00:00Z and 1970-01-01T01:00:00Z"
 
 #endif

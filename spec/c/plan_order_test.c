@@ -163,7 +163,7 @@ static void a_compound_index_is_walked_for_equal_fields(void **state) {
     books("city=Ulm~200000 born:2000-01-01..2000-12-31~300000 rows 1000000 "
           "path 2000",
           "walk the compound index city,born, city = Ulm, born between "
-          "2000-01-01 and 2000-12-31, upwards (2,000 entries)\n" FETCH);
+          "2000-01-01 and 2000-12-31, upwards (2,000 entries)\n" FETCH CREATED);
     // prefix, range, order and limit: 5 entries
     books("city=Ulm~200000 born:2000-01-01..2000-12-31~300000 by born limit 5 "
           "rows 1000000 path 60000",

@@ -167,15 +167,15 @@ static void conditions_without_an_index_are_refused(void **state) {
 static void keys_are_refused_where_they_name_no_rows(void **state) {
     (void)state;
     static const char email[] =
-        "field email finds rows by single values that all of them must have; "
-        "for "
-        "others add index = true, or query with { scan = true }";
+        "field email is unique, which finds single values, and not among "
+        "alternatives; for others add index = true, or query with { scan = "
+        "true }";
     assert_refused(&person, "email?", email, false);
     assert_refused(&person, "email!=x", email, false);
     assert_refused(&person, "any( email=x gender=f )", email, false);
     static const char id[] =
-        "field id finds rows by single values that all of them must have; for "
-        "others query with { scan = true }";
+        "field id is the primary key, which finds single values, and not among "
+        "alternatives; for others query with { scan = true }";
     assert_refused(&person, "id!=x", id, false);
     assert_refused(&book, "id:1..5", id, false);
 }
@@ -188,7 +188,11 @@ static void orders_without_an_index_are_refused(void **state) {
     assert_refused(&person, "by at by note", note, false);
     assert_refused(&person, "id=1 by -note", note, false);
     assert_refused(&person, "by note scan", note, false);
-    assert_refused(&person, "by id", "field id cannot be ordered by", false);
+    assert_refused(
+        &person, "by id",
+        "field id cannot be ordered by; without an order rows come as they "
+        "were created",
+        false);
     assert_refused(&person, "by name",
                    "field name cannot be ordered by; add sort = true", false);
 }

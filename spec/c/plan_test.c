@@ -56,7 +56,7 @@ static void columns_answer_single_conditions(void **state) {
     // 3 entries are less than 40 MB of a packed column
     people("score:1..2~3 rows 10000000 path 3",
            "walk the ordered index of score, score between 1 and 2, upwards (3 "
-           "entries)\n" FETCH);
+           "entries)\n" FETCH CREATED);
     // 30,000 entries are more than are sorted in memory, and less than 40 MB
     people("score:1..2~30000 rows 10000000 path 30000", READ_153_AT_ONCE
            "  and ordered index: score between 1 and 2 (about 30,000)\n" FETCH);
@@ -278,7 +278,7 @@ static void few_candidates_are_fetched_at_once(void **state) {
     // costs more
     people("at:0..3600~20 gender=f~5000000 rows 10000000 path 20",
            "walk the ordered index of at, at between " HOUR
-           ", upwards (20 entries)\n" TEST FETCH);
+           ", upwards (20 entries)\n" TEST FETCH CREATED);
     // 5,000,000 entries are many: the bitmap leaves 2,000 rows, which cost less
     people("at:0..3600~5000000 gender=f~2000 rows 10000000 path 5000000",
            READ_153_IN_WINDOWS

@@ -55,7 +55,10 @@ return function(g, w)
   local text = source.query_text(q) ..
     (values and ":update " .. source.literal(values) or ":delete()")
   local ok, query = pcall(source.query, q, w.model)
-  if not ok then return not neap.is_error(query, "model.unindexed") and tostring(query), text end
+  if not ok then
+    if neap.is_error(query, "model.unindexed") then return nil end
+    return tostring(query), text
+  end
   local n
   if values then ok, n = run(q, query, "update", values) else ok, n = run(q, query, "delete") end
   if not ok then return "raised: " .. tostring(n), text end
