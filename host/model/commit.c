@@ -53,24 +53,17 @@ static struct batch *next_batch(struct commit *c, uint32_t most) {
     b->since_ms = uv_now(c->rt->loop);
     b->number = ++c->number;
     pack_head(c, b);
-    size_t at = pack_array32(&b->packed);
-    struct write **last = &b->first;
-    uint32_t n = 0;
-    while (c->first && n < most && b->packed.len < batch_bytes) {
-        struct write *w = c->first;
-        c->first = w->next;
-        c->count--;
-        w->next = NULL;
-        *last = w;
-        last = &w->next;
-        batch_pack_write(c->schema, w, &b->packed);
-        n++;
+    uint32_t n =
+        batch_pack_rows(c->schema, c->first, most, batch_bytes, &b->packed);
+    struct write *last = c->first;
+    for (uint32_t i = 1; i < n; i++) {
+        last = last->next;
     }
-    if (!c->first) {
-        c->last = &c->first;
-    }
-    pack_set_array32(&b->packed, at, n);
-    batch_pack_tail(c->schema, &b->packed);
+    b->first = c->first;
+    c->first = last->next;
+    c->last = c->first ? c->last : &c->first;
+    c->count -= n;
+    last->next = NULL;
     return b;
 }
 
