@@ -12,7 +12,7 @@
 #include "model/batch.h"
 #include "model/key.h"
 
-enum { batch_rows = 256, batch_split = 16, batch_bytes = 512 * 1024 };
+enum { batch_split = 16, batch_bytes = 512 * 1024 };
 static const uint64_t refresh_ms = 3600 * 1000;
 static const uint64_t give_up_ms = 15 * 1000;
 
@@ -153,10 +153,10 @@ static void flush(struct commit *c) {
         return;
     }
     while (c->first && !c->flying[(c->number + 1) % 2]) {
-        uint32_t most = batch_rows;
+        uint32_t most = COMMIT_BATCH_ROWS;
         if (!c->flying[c->number % 2] && c->count >= batch_split) {
             uint32_t half = (c->count + 1) / 2;
-            most = half < batch_rows ? half : batch_rows;
+            most = half < COMMIT_BATCH_ROWS ? half : COMMIT_BATCH_ROWS;
         }
         struct batch *b = next_batch(c, most);
         c->flying[b->number % 2] = b;
