@@ -79,6 +79,18 @@ describe("a batch", function()
     assert.equal(200 - 63 + 200, Thing:rows():count())
   end)
 
+  case("follows the other until a long list is stored, though its task is cancelled", function()
+    local list = {}
+    for i = 1, 2500 do list[i] = attributes(i, "k" .. i) end
+    local task = neap.spawn(Thing.create_many, Thing, list)
+    while redis:exists "{batch}:k1" == 0 do neap.sleep(0) end
+    task:cancel()
+    assert.is_false(pcall(task.join, task))
+    while redis:exists "{batch}:k2500" == 0 do neap.sleep(0.001) end
+    assert.same({}, check(Thing))
+    assert.equal(2500, Thing:rows():count())
+  end)
+
   case("of creates leaves out those that are refused", function()
     create(1, 40)
     Thing:create { id = "taken", u = "u7" }
