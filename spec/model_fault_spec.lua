@@ -339,6 +339,19 @@ describe("the end of the process", function()
       neap.stop(3)]] }, { env = { NEAP_REDIS = "memory" } })
     assert.equal(3, r.status, r.err)
   end)
+
+  case("comes in order with a long list under way", function()
+    local r = require("support.process").neap({ "-e", [[
+      local neap = require "neap"
+      local field = neap.field
+      local Thing = neap.model.define("thing", { id = field.integer { primary_key = true } })
+      local list = {}
+      for i = 1, 3000 do list[i] = { id = i } end
+      neap.spawn(Thing.create_many, Thing, list)
+      while Thing:rows():count() == 0 do end
+      neap.stop(3)]] }, { env = { NEAP_REDIS = "memory" } })
+    assert.equal(3, r.status, r.err)
+  end)
 end)
 
 describe("a client that is closed", function()
@@ -362,6 +375,28 @@ describe("a client that is closed", function()
     assert.equal(1200, failed)
     assert.is_false(pcall(Thing.create, Thing, { n = 1 }))
     server:signal "sigcont"
+    server:stop()
+  end)
+
+  case("fails what a long list has left, and tells which rows were stored", function()
+    local server = servers.start()
+    local redis, direct = neap.redis(server.url), neap.redis(server.url .. "?name=direct")
+    local Thing = model.define("closed", fields(), { redis = redis })
+    Thing:sync()
+    local list = {}
+    for i = 1, 3000 do list[i] = { id = i, n = 1 } end
+    local task = neap.spawn(function() return error_of(Thing.create_many, Thing, list) end)
+    wait_until(function() return direct:exists "{closed}:1" == 1 end)
+    redis:close()
+    local err = neap.timeout(5, function() return task:join() end)
+    assert.equal("redis.closed", err.code)
+    local stored = 0
+    for i = 1, 3000 do
+      assert.equal(not err.rows[i], err.errors[i] ~= nil, i)
+      stored = stored + (err.rows[i] and direct:exists("{closed}:" .. i) or 0)
+    end
+    assert.is_true(stored < 3000 and #direct:keys "{closed}:*" >= stored)
+    direct:close()
     server:stop()
   end)
 end)

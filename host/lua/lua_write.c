@@ -30,6 +30,10 @@ struct many {
     uint32_t wait;
     int results, errors; // registry references of lists
     bool has_errors;
+    // new rows that become writes as others are done: those from `next` on
+    struct row **rows;
+    uint32_t count, next;
+    int64_t life;
 };
 
 static bool forget_call(struct task *t, void *ctx) {
@@ -106,6 +110,7 @@ static void end_many(struct many *many, lua_State *L) {
     }
     luaL_unref(L, LUA_REGISTRYINDEX, many->results);
     luaL_unref(L, LUA_REGISTRYINDEX, many->errors);
+    free(many->rows);
     free(many);
 }
 
@@ -117,6 +122,8 @@ static void push_one_result(lua_State *L, struct model *m, struct write *w) {
         lua_pushboolean(L, true);
     }
 }
+
+static void feed(struct model *m, struct many *many);
 
 static void on_one_of_many(struct write *w, enum write_code code, int field,
                            const char *error_code, const char *error) {
@@ -134,7 +141,9 @@ static void on_one_of_many(struct write *w, enum write_code code, int field,
     }
     lua_rawseti(L, -2, (int)c->index);
     lua_settop(L, top);
-    if (--many->pending == 0) {
+    many->pending--;
+    feed(c->m, many);
+    if (many->pending == 0) {
         end_many(many, L);
         lua_model_release(c->m);
     }
@@ -380,11 +389,24 @@ static void add_to_many(struct model *m, struct many *many, uint32_t index,
     commit_add(&m->commit, w);
 }
 
+// feed makes writes of the next rows, enough to have two batches under way: the
+// rest is made while the server works.
+static void feed(struct model *m, struct many *many) {
+    while (many->next < many->count && many->pending < 2 * COMMIT_BATCH_ROWS) {
+        struct row *r = many->rows[many->next++];
+        make_version(m, r);
+        struct write *w = new_write(m, WRITE_CREATE, NULL, r);
+        w->life = many->life;
+        add_to_many(m, many, many->next, w);
+    }
+}
+
 static int wait_many(lua_State *L, struct model *m, struct many *many) {
     if (--many->pending == 0) { // there was nothing to do
         lua_rawgeti(L, LUA_REGISTRYINDEX, many->results);
         luaL_unref(L, LUA_REGISTRYINDEX, many->results);
         luaL_unref(L, LUA_REGISTRYINDEX, many->errors);
+        free(many->rows);
         free(many);
         return 1;
     }
@@ -415,13 +437,12 @@ static int l_create_many(lua_State *L) {
         return 2;
     }
     struct many *many = begin_many(L, t, 6, 7);
-    for (uint32_t i = 0; i < n; i++) {
-        make_version(m, rows[i]);
-        struct write *w = new_write(m, WRITE_CREATE, NULL, rows[i]);
-        rows[i] = NULL;
-        w->life = read_life(L, 4);
-        add_to_many(m, many, i + 1, w);
-    }
+    many->rows = xmalloc((n + 1) * sizeof rows[0]);
+    memcpy(many->rows, rows, n * sizeof rows[0]);
+    memset(rows, 0, n * sizeof rows[0]);
+    many->count = n;
+    many->life = read_life(L, 4);
+    feed(m, many);
     return wait_many(L, m, many);
 }
 

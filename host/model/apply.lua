@@ -6,14 +6,15 @@
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
 -- ids prefix, id width, ordinals in a piece of @ids, { key... }, { row... },
--- expires }, a row being { kind, id, version expected, new version,
--- { name, value... }, { removed name... }, { unique index, value... },
--- { command... }, id's bytes in @ids, life }; 0 stands for an
--- empty list. Commands and unique indexes name their keys by the place in the list.
+-- { what new rows enter by key... }, expires }. A row is these elements: kind, id,
+-- version expected, new version, how many elements come after these ten, { removed
+-- name... }, { unique index, value... }, { command... }, id's bytes in @ids, life;
+-- after them name, value... of each field that is set. 0 stands for an empty list.
+-- Commands and unique indexes name their keys by the place in the list.
 -- expires is the key of the expiries, "" if rows of the model do not expire. life, in
 -- milliseconds, is what the row has left from now on: 0 leaves it as it is, -1 is
--- for ever. An INCREMENT's fifth is { name, by, is integer, least, most, zset's
--- place, column's place, width, least as packed... } with "" or 0 for what there is not.
+-- for ever. After an INCREMENT's ten come name, by, is integer, least, most, zset's
+-- place, column's place, width, least as packed... with "" or 0 for what there is not.
 -- In the place of its life an INDEX has 0, or 1 to enter the row in @rows and @ids
 -- again, or 2 to do so under a new ordinal.
 -- Returns, packed: { verdict... }, one a row: its ordinal (or { 0, ordinal, id }
@@ -32,7 +33,18 @@ local meta, journal = KEYS[1], KEYS[2]
 local batch = cmsgpack.unpack(ARGV[1])
 local generation, number = batch[1], batch[2]
 local row_prefix, rows_prefix, ids_prefix, id_width = batch[4], batch[5], batch[6], batch[7]
-local ids_piece, keys, rows, expires = batch[8], batch[9], batch[10], batch[11]
+local ids_piece, keys, rows, bulk, expires = batch[8], batch[9], batch[10], batch[11], batch[12]
+
+-- where each row begins (the elements of one are rows[at + 1] and so on)
+local places, count, ROW_ITEMS = {}, 0, 10
+do
+  local at, size = 0, #rows
+  while at < size do
+    count = count + 1
+    places[count] = at
+    at = at + ROW_ITEMS + rows[at + 5]
+  end
+end
 local has_ttl = expires ~= ""
 
 local state = call("HMGET", meta, "gen", "hint", "top")
@@ -53,7 +65,7 @@ end
 
 local hint, top = tonumber(state[2] or 0), tonumber(state[3] or 0)
 if not (hint and top and hint >= 0 and hint == floor(hint) and top == floor(top)
-  and top + #rows < 4294967295) then
+  and top + count < 4294967295) then
   return cmsgpack.pack({ DAMAGED })
 end
 local hint_before, top_before, deletes = hint, top, 0
@@ -210,8 +222,7 @@ end
 
 -- the row in hand: its ordinal, and where it lies in its segment
 local id, ordinal, segment, offset, offset_text
-
-local segment_number
+local segment_number, rows_key
 
 local function set_place(n)
   local at = floor(n / SEGMENT)
@@ -219,6 +230,7 @@ local function set_place(n)
   offset_text = format("%d", offset)
   if at ~= segment_number then
     segment_number, segment = at, format("%d", at)
+    rows_key = rows_prefix .. segment
   end
 end
 
@@ -243,8 +255,8 @@ end
 -- apply_from carries out the index commands from place i on. It raises what a
 -- command raises.
 local function apply_from(list, i)
-  local count, member = #list, nil
-  while i <= count do
+  local size, member = #list, nil
+  while i <= size do
     place = i
     local op, key = list[i], keys[list[i + 1]]
     if op == 1 then
@@ -297,13 +309,18 @@ local function integer_bytes(text)
 end
 
 -- ids_place returns the key of the row's piece of @ids, and its offset there.
+local piece_number, piece_key
+
 local function ids_place()
   local piece = floor(ordinal / ids_piece)
-  return ids_prefix .. format("%d", piece), ordinal - piece * ids_piece
+  if piece ~= piece_number then
+    piece_number, piece_key = piece, ids_prefix .. format("%d", piece)
+  end
+  return piece_key, ordinal - piece * ids_piece
 end
 
 local function enter_row(bytes)
-  put_taken(rows_prefix .. segment, offset)
+  put_taken(rows_key, offset)
   local key, at = ids_place()
   if id_width == 0 then
     run("HSET", key, format("%d", at), id)
@@ -317,7 +334,7 @@ end
 
 local function leave_row()
   flush_taken()
-  put_bits(rows_prefix .. segment, "u1", offset_text, "0")
+  put_bits(rows_key, "u1", offset_text, "0")
   if id_width == 0 then
     local key, at = ids_place()
     run("HDEL", key, format("%d", at))
@@ -326,13 +343,22 @@ local function leave_row()
   deletes = deletes + 1
 end
 
+-- after returns what comes after the row's ten elements.
+local function after(at)
+  return unpack(rows, at + ROW_ITEMS + 1, at + ROW_ITEMS + rows[at + 5])
+end
+
 -- Most batches create rows that are new: then one look for all of them is
 -- enough. seen holds the ids that the batch itself has created.
 local seen, are_new = {}, false
 do
   local list = {}
-  for _, row in ipairs(rows) do
-    if (row[1] == CREATE or row[1] == UPSERT) and row[2] ~= "" then list[#list + 1] = row_prefix .. row[2] end
+  for i = 1, count do
+    local at = places[i]
+    local kind, given = rows[at + 1], rows[at + 2]
+    if (kind == CREATE or kind == UPSERT) and given ~= "" then
+      list[#list + 1] = row_prefix .. given
+    end
   end
   are_new = #list > 0 and call("EXISTS", unpack(list)) == 0
 end
@@ -354,8 +380,8 @@ end
 
 -- check_present returns the ordinal of a row that has to be there, or nil and a
 -- verdict.
-local function check_present(row, key)
-  local kind, expected = row[1], row[3]
+local function check_present(at, key)
+  local kind, expected = rows[at + 1], rows[at + 3]
   local now = try("HMGET", key, "_v", "_n", "_e")
   if now.err then return nil, { FAILED, now.err } end
   local version = now[1]
@@ -386,20 +412,20 @@ local function check_uniques(uniques)
 end
 
 -- check returns the row's ordinal (nil for a new one), or nil and a verdict.
-local function check(row, key)
-  local kind, n, refusal = row[1], nil, nil
+local function check(at, key)
+  local kind, n, refusal = rows[at + 1], nil, nil
   if kind == CREATE or kind == UPSERT then
     -- that look was for the ids that were given
-    local is_known_new = are_new and row[2] ~= ""
+    local is_known_new = are_new and rows[at + 2] ~= ""
     if seen[id] or not is_known_new and call("EXISTS", key) ~= 0 then
       if has_ttl and is_over(call("HGET", key, "_e")) then return nil, { EXISTS, id } end
       if kind == UPSERT then return nil, { CONFLICT, call("HGETALL", key) } end
       return nil, { EXISTS, 0 }
     end
   else
-    n, refusal = check_present(row, key)
+    n, refusal = check_present(at, key)
   end
-  refusal = refusal or check_uniques(row[7])
+  refusal = refusal or check_uniques(rows[at + 7])
   return not refusal and n or nil, refusal
 end
 
@@ -437,13 +463,13 @@ local function packed_bytes(v, least, width)
 end
 
 local function next_version(version)
-  local count = struct.unpack(">I4", version, 7)
-  return version:sub(1, 6) .. struct.pack(">I4", (count + 1) % 4294967296)
+  local writes = struct.unpack(">I4", version, 7)
+  return version:sub(1, 6) .. struct.pack(">I4", (writes + 1) % 4294967296)
 end
 
 -- increment adds to fields: first it looks whether all of them may be.
-local function increment(row, key)
-  local list, texts = row[5], {}
+local function increment(at, key)
+  local list, texts = { after(at) }, {}
   for i = 1, #list, 9 do
     local before = tonumber(call("HGET", key, list[i]) or 0)
     local v = before + list[i + 1]
@@ -469,10 +495,10 @@ local function increment(row, key)
   return { ROW, call("HGETALL", key) }
 end
 
-local function remove(row, key)
+local function remove(at, key)
   call("DEL", key)
   seen[id] = nil
-  apply_commands(row[8])
+  apply_commands(rows[at + 8])
   if has_ttl then run("ZREM", expires, struct.pack(">I4", ordinal)) end
   leave_row()
   return ordinal
@@ -480,61 +506,135 @@ end
 
 -- index carries the row's index commands out again: for an index that is built,
 -- or mended. A row may be entered anew, with an ordinal of its own if need be.
-local function index(row, key)
-  if row[10] == NEW_ORDINAL then
+local function index(at, key)
+  if rows[at + 10] == NEW_ORDINAL then
     set_place(take_ordinal())
     call("HSET", key, "_n", format("%d", ordinal))
   end
-  if row[10] ~= 0 then
+  if rows[at + 10] ~= 0 then
     if ordinal >= top then top = ordinal + 1 end
-    enter_row(row[9])
+    enter_row(rows[at + 9])
   end
-  apply_commands(row[8])
+  apply_commands(rows[at + 8])
   return ordinal
 end
 
-local function store(row, key, is_new, is_given)
+local function store(at, key, is_new, is_given)
   if is_new then
     seen[id] = true
     local text = segment_number == 0 and offset_text or format("%d", ordinal)
-    call("HSET", key, "_v", row[4], "_n", text, unpack(row[5]))
-    enter_row(is_given and row[9] or integer_bytes(id))
+    call("HSET", key, "_v", rows[at + 4], "_n", text, after(at))
+    enter_row(is_given and rows[at + 9] or integer_bytes(id))
   else
-    call("HSET", key, "_v", row[4], unpack(row[5]))
-    if row[6] ~= 0 then call("HDEL", key, unpack(row[6])) end
+    call("HSET", key, "_v", rows[at + 4], after(at))
+    if rows[at + 6] ~= 0 then call("HDEL", key, unpack(rows[at + 6])) end
   end
-  apply_commands(row[8])
-  if row[10] ~= 0 then set_life(key, row[10]) end
+  apply_commands(rows[at + 8])
+  if rows[at + 10] ~= 0 then set_life(key, rows[at + 10]) end
   return is_given and ordinal or { 0, ordinal, id }
 end
 
-local function apply(row)
-  local kind = row[1]
-  id = row[2]
+local function apply(at)
+  local kind = rows[at + 1]
+  id = rows[at + 2]
   local is_given, is_new = id ~= "", kind == CREATE or kind == UPSERT
   local key, n, refusal
   repeat -- the counter passes over ids that were given
     if not is_given then id = format("%.0f", call("HINCRBY", meta, "id", "1")) end
     key = row_prefix .. id
-    n, refusal = check(row, key)
+    n, refusal = check(at, key)
   until is_given or not refusal or refusal[1] ~= EXISTS
   if refusal then return refusal end
   set_place(is_new and take_ordinal() or n)
-  if kind == DELETE or kind == SWEEP then return remove(row, key) end
-  if kind == INCREMENT then return increment(row, key) end
-  if kind == INDEX then return index(row, key) end
-  return store(row, key, is_new, is_given)
+  if kind == DELETE or kind == SWEEP then return remove(at, key) end
+  if kind == INCREMENT then return increment(at, key) end
+  if kind == INDEX then return index(at, key) end
+  return store(at, key, is_new, is_given)
 end
 
-local verdicts = {}
-for i, row in ipairs(rows) do
-  local ok, verdict = pcall(apply, row)
+-- What a batch of new rows enters by key (host/model/bulk.h). Where each row was
+-- stored and has the ordinal after that of the row before, the bits of 32 rows are
+-- one number, and a column's bytes one string; else each row is entered by itself.
+local is_run
+
+local function is_one_run(ordinals)
+  local first = ordinals[1]
+  if not first or first % SEGMENT + count > SEGMENT then return false end
+  for i = 2, count do
+    if ordinals[i] ~= first + i - 1 then return false end
+  end
+  set_place(first)
+  return true
+end
+
+local function enter_bits(ordinals, column, suffix, word, mask)
+  local len = math.min(32, count - word * 32)
+  if is_run then
+    put_bits(column .. segment .. suffix, "u" .. len, format("%d", offset + word * 32), mask)
+    return
+  end
+  local rest, bit = tonumber(mask), 2 ^ len
+  for i = word * 32 + 1, word * 32 + len do
+    bit = bit / 2
+    if rest >= bit then
+      rest = rest - bit
+      if ordinals[i] then
+        set_place(ordinals[i])
+        put_bits(column .. segment .. suffix, "u1", offset_text, "1")
+      end
+    end
+  end
+end
+
+local function enter_bytes(ordinals, column, width, bytes)
+  if is_run then
+    put_bytes(column .. segment, offset * width, bytes)
+    return
+  end
+  for i = 1, count do
+    if ordinals[i] then
+      set_place(ordinals[i])
+      put_bytes(column .. segment, offset * width, bytes:sub((i - 1) * width + 1, i * width))
+    end
+  end
+end
+
+local function enter_scores(ordinals, key, from, to)
+  for i = from, to, 2 do
+    local n = ordinals[bulk[i] + 1]
+    if n then put_member(key, bulk[i + 1], struct.pack(">I4", n)) end
+  end
+end
+
+local function enter_bulk(ordinals)
+  is_run = is_one_run(ordinals)
+  local at = 1
+  while at < #bulk do
+    local op, key, argument, first = bulk[at], keys[bulk[at + 1]], bulk[at + 2], at + 4
+    local stop = first + bulk[at + 3]
+    if op == 1 then
+      for i = first, stop - 1, 2 do enter_bits(ordinals, key, argument, bulk[i], bulk[i + 1]) end
+    elseif op == 5 then
+      enter_bytes(ordinals, key, argument, bulk[first])
+    else
+      enter_scores(ordinals, key, first, stop - 1)
+    end
+    at = stop
+  end
+end
+
+local verdicts, ordinals = {}, {} -- ordinals: of the rows that were written
+for i = 1, count do
+  local ok, verdict = pcall(apply, places[i])
   if not ok then -- something else lies where the model's keys should
     note(verdict)
     verdict = { FAILED, type(verdict) == "table" and verdict.err or tostring(verdict) }
+  elseif type(verdict) == "number" or verdict[1] == 0 then
+    ordinals[i] = ordinal
   end
   verdicts[i] = verdict
 end
+if #bulk > 0 then enter_bulk(ordinals) end
 flush()
 
 if hint ~= hint_before or top ~= top_before then

@@ -6,11 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/num.h"
 #include "base/pack.h"
+#include "model/bulk.h"
 #include "model/index.h"
 #include "model/key.h"
 #include "model/value.h"
+
+enum { ROW_ITEMS = 10, INCREMENT_ITEMS = 9 }; // packed elements
 
 static const double whole_max = 9007199254740992.0; // 2^53
 
@@ -20,22 +24,39 @@ static bool is_written(const struct schema *s, const struct write *w,
            (w->kind != WRITE_SAVE || (w->dirty >> i & 1));
 }
 
-// pack_fields packs the fields that are set, and the names of those removed.
+static bool is_set(const struct schema *s, const struct write *w, uint32_t i) {
+    return is_written(s, w, i) && row_get(w->new, i).p;
+}
+
+// count_behind returns how many elements lie behind the ROW_ITEMS of a write.
+static uint32_t count_behind(const struct schema *s, const struct write *w) {
+    uint32_t set = 0;
+    if (w->kind == WRITE_INCREMENT) {
+        return w->increment_count * INCREMENT_ITEMS;
+    }
+    for (uint32_t i = 0; i < s->count; i++) {
+        set += is_set(s, w, i);
+    }
+    return set * 2;
+}
+
 static void pack_fields(const struct schema *s, const struct write *w,
                         struct buf *b) {
-    uint32_t set = 0, removed = 0;
     for (uint32_t i = 0; i < s->count; i++) {
-        bool has = w->new &&row_get(w->new, i).p;
-        set += is_written(s, w, i) && has;
-        removed += is_written(s, w, i) && !has && w->kind == WRITE_SAVE;
-    }
-    pack_array(b, set * 2);
-    for (uint32_t i = 0; set && i < s->count; i++) {
-        struct value v = row_get(w->new, i);
-        if (v.p && is_written(s, w, i)) {
+        if (is_set(s, w, i)) {
+            struct value v = row_get(w->new, i);
             pack_str(b, s->fields[i].name);
             pack_bytes(b, v.p, v.len);
         }
+    }
+}
+
+// pack_removed packs the names of the fields that a save sets to null.
+static void pack_removed(const struct schema *s, const struct write *w,
+                         struct buf *b) {
+    uint32_t removed = 0;
+    for (uint32_t i = 0; w->kind == WRITE_SAVE && i < s->count; i++) {
+        removed += is_written(s, w, i) && !row_get(w->new, i).p;
     }
     if (!removed) {
         pack_int(b, 0);
@@ -64,7 +85,6 @@ static void pack_limit(bool has, double v, struct buf *b) {
 
 static void pack_increments(const struct schema *s, const struct write *w,
                             struct buf *b) {
-    pack_array(b, w->increment_count * 9);
     for (uint32_t i = 0; i < w->increment_count; i++) {
         uint32_t at = w->increments[i].field;
         const struct field *f = &s->fields[at];
@@ -79,7 +99,6 @@ static void pack_increments(const struct schema *s, const struct write *w,
         pack_int(b, f->width);
         pack_number((double)f->base, b);
     }
-    pack_int(b, 0);
 }
 
 // pack_id packs the id as the @ids column has it.
@@ -107,32 +126,43 @@ static void pack_versions(struct write *w, struct buf *b) {
     pack_bytes(b, w->new ? w->new->version : "", w->new ? ROW_VERSION : 0);
 }
 
-// pack_index packs the unique values and the index commands.
-static void pack_index(const struct schema *s, struct write *w, struct buf *b) {
-    if (w->kind == WRITE_INDEX) {
+// pack_index packs the unique values and the index commands, those by row.
+static void pack_index(const struct schema *s, struct write *w, bool is_bulk,
+                       struct buf *b) {
+    if (w->kind == WRITE_INCREMENT) { // the script knows its indexes
+        pack_int(b, 0);
+        pack_int(b, 0);
+    } else if (w->kind == WRITE_INDEX) {
         index_uniques(s, NULL, w->old, b, w->claimed);
         index_build(s, w->old, w->is_whole, b);
     } else {
         index_uniques(s, w->old, w->new, b, w->claimed);
-        index_diff(s, w->old, w->new, b);
+        if (is_bulk) {
+            index_rest(s, w->new, b);
+        } else {
+            index_diff(s, w->old, w->new, b);
+        }
     }
 }
 
-void batch_pack_write(const struct schema *s, struct write *w, struct buf *b) {
-    pack_array(b, 10);
+// pack_write packs one row. Returns how many elements it has.
+static uint32_t pack_write(const struct schema *s, struct write *w,
+                           bool is_bulk, struct buf *b) {
+    uint32_t behind = count_behind(s, w);
     pack_int(b, w->kind);
     pack_bytes(b, w->id, w->id_len);
     pack_versions(w, b);
-    if (w->kind == WRITE_INCREMENT) {
-        pack_increments(s, w, b);
-        pack_int(b, 0);
-        pack_int(b, 0);
-    } else {
-        pack_fields(s, w, b);
-        pack_index(s, w, b);
-    }
+    pack_int(b, behind);
+    pack_removed(s, w, b);
+    pack_index(s, w, is_bulk, b);
     pack_id(s, w, b);
     pack_int(b, w->life);
+    if (w->kind == WRITE_INCREMENT) {
+        pack_increments(s, w, b);
+    } else {
+        pack_fields(s, w, b);
+    }
+    return ROW_ITEMS + behind;
 }
 
 static void pack_key(struct buf *b, const struct schema *s,
@@ -145,7 +175,7 @@ static void pack_key(struct buf *b, const struct schema *s,
 
 void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
                      struct buf *b) {
-    pack_array(b, 11);
+    pack_array(b, 12);
     pack_str(b, s->generation);
     pack_int(b, (int64_t)number);
     pack_int(b, is_refresh);
@@ -157,12 +187,48 @@ void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
     index_keys(s, b);
 }
 
-void batch_pack_tail(const struct schema *s, struct buf *b) {
+// is_new says whether the write makes a row that is not there yet.
+static bool is_new(const struct write *w) {
+    return w->kind == WRITE_CREATE || w->kind == WRITE_UPSERT;
+}
+
+// pack_bulk packs what `count` writes of new rows enter by key.
+static void pack_bulk(const struct schema *s, const struct write *w,
+                      uint32_t count, struct buf *b) {
+    const struct row **rows = xmalloc((count + 1) * sizeof rows[0]);
+    for (uint32_t i = 0; i < count; i++) {
+        rows[i] = w->new;
+        w = w->next;
+    }
+    bulk_pack(s, rows, count, b);
+    free(rows);
+}
+
+uint32_t batch_pack_rows(const struct schema *s, struct write *first,
+                         uint32_t most, size_t bytes, struct buf *b) {
+    // other kinds may follow a row of their own batch: then in the rows' order
+    bool is_bulk = true;
+    uint32_t n = 0;
+    for (struct write *w = first; w && n < most; w = w->next) {
+        is_bulk = is_bulk && is_new(w);
+        n++;
+    }
+    size_t at = pack_array32(b);
+    uint32_t items = 0;
+    n = 0;
+    for (struct write *w = first; w && n < most && (n == 0 || b->len < bytes);
+         w = w->next) {
+        items += pack_write(s, w, is_bulk, b);
+        n++;
+    }
+    pack_set_array32(b, at, items);
+    pack_bulk(s, first, is_bulk ? n : 0, b);
     if (s->has_ttl) {
         pack_key(b, s, key_expires);
     } else {
         pack_str(b, "");
     }
+    return n;
 }
 
 // add_increment puts what a field is after an increment into the row's values;

@@ -12,7 +12,7 @@
 #include "model/batch.h"
 #include "model/key.h"
 
-enum { batch_rows = 256, batch_split = 16, batch_bytes = 512 * 1024 };
+enum { batch_split = 16, batch_bytes = 512 * 1024 };
 static const uint64_t refresh_ms = 3600 * 1000;
 static const uint64_t give_up_ms = 15 * 1000;
 
@@ -53,24 +53,17 @@ static struct batch *next_batch(struct commit *c, uint32_t most) {
     b->since_ms = uv_now(c->rt->loop);
     b->number = ++c->number;
     pack_head(c, b);
-    size_t at = pack_array32(&b->packed);
-    struct write **last = &b->first;
-    uint32_t n = 0;
-    while (c->first && n < most && b->packed.len < batch_bytes) {
-        struct write *w = c->first;
-        c->first = w->next;
-        c->count--;
-        w->next = NULL;
-        *last = w;
-        last = &w->next;
-        batch_pack_write(c->schema, w, &b->packed);
-        n++;
+    uint32_t n =
+        batch_pack_rows(c->schema, c->first, most, batch_bytes, &b->packed);
+    struct write *last = c->first;
+    for (uint32_t i = 1; i < n; i++) {
+        last = last->next;
     }
-    if (!c->first) {
-        c->last = &c->first;
-    }
-    pack_set_array32(&b->packed, at, n);
-    batch_pack_tail(c->schema, &b->packed);
+    b->first = c->first;
+    c->first = last->next;
+    c->last = c->first ? c->last : &c->first;
+    c->count -= n;
+    last->next = NULL;
     return b;
 }
 
@@ -160,10 +153,10 @@ static void flush(struct commit *c) {
         return;
     }
     while (c->first && !c->flying[(c->number + 1) % 2]) {
-        uint32_t most = batch_rows;
+        uint32_t most = COMMIT_BATCH_ROWS;
         if (!c->flying[c->number % 2] && c->count >= batch_split) {
             uint32_t half = (c->count + 1) / 2;
-            most = half < batch_rows ? half : batch_rows;
+            most = half < COMMIT_BATCH_ROWS ? half : COMMIT_BATCH_ROWS;
         }
         struct batch *b = next_batch(c, most);
         c->flying[b->number % 2] = b;

@@ -11,6 +11,8 @@
 #include "model/write.h"
 #include "redis/pool.h"
 
+enum { COMMIT_BATCH_ROWS = 256 }; // at most
+
 struct commit {
     struct runtime *rt;
     struct schema *schema; // it adopts the stored builds

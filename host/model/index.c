@@ -62,6 +62,7 @@ uint64_t index_rank(const struct field *f, struct value v) {
 struct diff {
     const struct schema *s;
     struct buf *out;
+    bool is_rest;   // without what bulk_pack packs
     uint32_t count; // of commands
     uint32_t items; // of packed elements
 };
@@ -82,8 +83,7 @@ static void add_key(struct diff *d, uint32_t field, int kind) {
     pack_int(d->out, index_place(field, kind));
 }
 
-// A score as Redis reads it: numbers stand for themselves.
-static void pack_score(const struct field *f, struct value v, struct buf *out) {
+void index_pack_score(const struct field *f, struct value v, struct buf *out) {
     char text[NUM_TEXT];
     if (f->type == FIELD_DATE) {
         size_t len = num_format(text, index_order_number(f, v));
@@ -93,16 +93,20 @@ static void pack_score(const struct field *f, struct value v, struct buf *out) {
     }
 }
 
+void index_suffix(struct value v, struct buf *out) {
+    if (v.p) {
+        buf_addc(out, KEY_BITMAP);
+        key_value(out, v);
+    } else {
+        buf_adds(out, KEY_NULL);
+    }
+}
+
 // add_bit: the bitmap of a value, or of null.
 static void add_bit(struct diff *d, enum index_op op, uint32_t field,
                     struct value v) {
     struct buf suffix = {0};
-    if (v.p) {
-        buf_addc(&suffix, KEY_BITMAP);
-        key_value(&suffix, v);
-    } else {
-        buf_adds(&suffix, KEY_NULL);
-    }
+    index_suffix(v, &suffix);
     add_op(d, op, 2);
     add_key(d, field, KEY_COLUMN);
     pack_bytes(d->out, suffix.data, suffix.len);
@@ -133,7 +137,7 @@ static void add_zset(struct diff *d, uint32_t field, struct value v) {
     add_op(d, v.p ? OP_ZADD : OP_ZREM, v.p ? 2 : 1);
     add_key(d, field, KEY_ZSET);
     if (v.p) {
-        pack_score(&d->s->fields[field], v, d->out);
+        index_pack_score(&d->s->fields[field], v, d->out);
     }
 }
 
@@ -158,7 +162,7 @@ static void add_unique(struct diff *d, enum index_op op, uint32_t field,
 static void add_entry(struct diff *d, uint32_t i, struct value v, bool is_new) {
     if (v.p && d->s->fields[i].index == INDEX_SET) {
         add_set(d, is_new ? OP_SET_ADD : OP_SET_REMOVE, i, v);
-    } else {
+    } else if (!d->is_rest) {
         add_bit(d, is_new ? OP_BIT_SET : OP_BIT_CLEAR, i, v);
     }
 }
@@ -225,10 +229,10 @@ static void diff_field(struct diff *d, uint32_t i, const struct row *old,
     if (f->index == INDEX_BITMAP || f->index == INDEX_SET) {
         diff_bits(d, i, old != NULL, new != NULL, was, is);
     }
-    if (f->index == INDEX_PACKED && (was.p || is.p)) {
+    if (f->index == INDEX_PACKED && (was.p || is.p) && !d->is_rest) {
         add_packed(d, i, is);
     }
-    if (f->has_zset && (was.p || is.p)) {
+    if (f->has_zset && (was.p || is.p) && !d->is_rest) {
         add_zset(d, i, is);
     }
     if (f->has_lex && was.p) {
@@ -280,7 +284,7 @@ static void diff_compound(struct diff *d, uint32_t i, const struct row *old,
         add_op(d, OP_COMPOUND_ADD, 3);
         pack_int(d->out, key);
         pack_bytes(d->out, is.data, is.len);
-        pack_score(&d->s->fields[last], row_get(new, last), d->out);
+        index_pack_score(&d->s->fields[last], row_get(new, last), d->out);
     }
     buf_clear(&was);
     buf_clear(&is);
@@ -296,18 +300,29 @@ static void end_list(struct buf *out, size_t at, uint32_t items) {
     }
 }
 
+static uint32_t diff_rows(struct diff *d, const struct row *old,
+                          const struct row *new) {
+    size_t at = pack_array32(d->out);
+    for (uint32_t i = 0; i < d->s->count; i++) {
+        diff_field(d, i, old, new);
+    }
+    for (uint32_t i = 0; i < d->s->compound_count; i++) {
+        diff_compound(d, i, old, new);
+    }
+    end_list(d->out, at, d->items);
+    return d->count;
+}
+
 uint32_t index_diff(const struct schema *s, const struct row *old,
                     const struct row *new, struct buf *out) {
     struct diff d = {.s = s, .out = out};
-    size_t at = pack_array32(out);
-    for (uint32_t i = 0; i < s->count; i++) {
-        diff_field(&d, i, old, new);
-    }
-    for (uint32_t i = 0; i < s->compound_count; i++) {
-        diff_compound(&d, i, old, new);
-    }
-    end_list(out, at, d.items);
-    return d.count;
+    return diff_rows(&d, old, new);
+}
+
+uint32_t index_rest(const struct schema *s, const struct row *new,
+                    struct buf *out) {
+    struct diff d = {.s = s, .out = out, .is_rest = true};
+    return diff_rows(&d, NULL, new);
 }
 
 uint32_t index_build(const struct schema *s, const struct row *new, bool is_all,

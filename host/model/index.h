@@ -38,6 +38,10 @@ void index_keys(const struct schema *s, struct buf *out);
 uint32_t index_diff(const struct schema *s, const struct row *old,
                     const struct row *new, struct buf *out);
 
+// index_rest is index_diff from no row, without what bulk_pack packs.
+uint32_t index_rest(const struct schema *s, const struct row *new,
+                    struct buf *out);
+
 // index_build is index_diff from no row, of the indexes under construction
 // only (or, with is_all, of all of them).
 uint32_t index_build(const struct schema *s, const struct row *new, bool is_all,
@@ -53,6 +57,13 @@ int64_t index_place(uint32_t field, int kind);
 uint32_t index_uniques(const struct schema *s, const struct row *old,
                        const struct row *new, struct buf *out,
                        uint8_t claimed[SCHEMA_FIELDS]);
+
+// index_suffix appends what follows the segment in the key of a value's bitmap,
+// or of that of null.
+void index_suffix(struct value v, struct buf *out);
+
+// index_pack_score packs a value as a score: Redis reads numbers as they are.
+void index_pack_score(const struct field *f, struct value v, struct buf *out);
 
 // index_number returns an encoded integer, number or time as a double;
 // index_order_number of a field also a date, as days since 1970.

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -345,15 +346,41 @@ void value_sort_parts(struct buf *b) {
     *b = sorted;
 }
 
-// fill_random takes up to 256 bytes, which come whole. It asks the kernel each
-// time: bytes kept for later would come twice after a fork.
-static void fill_random(void *bytes, size_t len) {
-    while (getrandom(bytes, len, 0) != (ssize_t)len) {
+// The kernel is asked for many random bytes at once: a call costs more than the
+// rest of a uuid. A child forgets them after a fork, else it would give the
+// same.
+static struct {
+    unsigned char bytes[256]; // getrandom(2) gives up to 256 whole
+    size_t left;
+    bool is_forgotten_by_children;
+} random_pool;
+
+static void forget_random(void) {
+    random_pool.left = 0;
+}
+
+static void refill_random(void) {
+    size_t size = sizeof random_pool.bytes;
+    while (getrandom(random_pool.bytes, size, 0) != (ssize_t)size) {
         if (errno != EINTR) {
             perror("neap: getrandom");
             abort();
         }
     }
+    if (!random_pool.is_forgotten_by_children) {
+        pthread_atfork(NULL, NULL, forget_random);
+        random_pool.is_forgotten_by_children = true;
+    }
+    random_pool.left = size;
+}
+
+// take_random takes a few bytes; only the loop's thread may.
+static void take_random(void *bytes, size_t len) {
+    if (random_pool.left < len) {
+        refill_random();
+    }
+    random_pool.left -= len;
+    memcpy(bytes, random_pool.bytes + random_pool.left, len);
 }
 
 void value_uuid7(char out[VALUE_UUID]) {
@@ -367,7 +394,7 @@ void value_uuid7(char out[VALUE_UUID]) {
     }
     bytes[6] = (unsigned char)(0x70 | part_of_ms >> 8); // version 7
     bytes[7] = (unsigned char)part_of_ms;
-    fill_random(bytes + 8, 8);
+    take_random(bytes + 8, 8);
     bytes[8] = 0x80 | (bytes[8] & 0x3f); // variant of the RFC, §4.1
     value_format_uuid(out, bytes);
 }

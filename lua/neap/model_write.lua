@@ -80,14 +80,19 @@ function M.prepare(model, attributes, level)
   return row, wrong or are_known and true or nil
 end
 
+-- check_in_lua: apart, as LuaJIT compiles no function that makes closures.
+local function check_in_lua(model, row, old, wrong)
+  return model.check(row, old and function(name) return core.stored(model.core, old, name) end,
+    wrong)
+end
+
 --- complete(model, row, old, wrong): computes what is computed and checks the rest; old
 -- is the shadow of a row that is stored. Returns what is wrong, or nil.
 function M.complete(model, row, old, wrong)
   resolve(model, row)
   if model.compute then model.compute(row) end
   if not model.check then return wrong end
-  return model.check(row, old and function(name) return core.stored(model.core, old, name) end,
-    wrong)
+  return check_in_lua(model, row, old, wrong)
 end
 
 --- before_save(model, row, old): hooks and checks; what is wrong, or nil.

@@ -89,11 +89,13 @@ static void spell(struct unpack *u, struct buf *out) {
     buf_addc(out, '\'');
 }
 
-// assert_packed spells all values in b, one after the other, and empties it.
+// assert_packed spells all values in b, with spaces between them, and empties
+// it.
 static void assert_packed(struct buf *b, const char *expected) {
     struct unpack u = unpack_from(b);
     struct buf text = {0};
     while (u.p < u.end && !u.is_bad) {
+        buf_adds(&text, text.len ? " " : "");
         spell(&u, &text);
     }
     assert_false(u.is_bad);
@@ -102,11 +104,12 @@ static void assert_packed(struct buf *b, const char *expected) {
     buf_clear(b);
 }
 
-// assert_write packs a write of a schema, and frees it.
+// assert_write packs a write of a schema, and frees it: the row, what it enters
+// by key, and no expiries.
 static void assert_write_of(const struct schema *s, struct write *w,
                             const char *expected) {
     struct buf b = {0};
-    batch_pack_write(s, w, &b);
+    assert_int_equal(batch_pack_rows(s, w, 1, SIZE_MAX, &b), 1);
     assert_packed(&b, expected);
     free_write(w);
 }
@@ -116,8 +119,12 @@ static void assert_write(struct write *w, const char *expected) {
 }
 
 #define ADA                                                                    \
-    "['age' '36' 'at' '5.5' 'email' 'a@b' 'gender' 'f' 'name' 'Ada' "          \
-    "'note' 'n' 'score' '300']"
+    "'age' '36' 'at' '5.5' 'email' 'a@b' 'gender' 'f' 'name' 'Ada' "           \
+    "'note' 'n' 'score' '300'"
+#define REST "[8 15 'a@b' 3 21 'Ada']"
+#define BULK                                                                   \
+    "[5 5 1 1 '/' 6 10 '' 2 0 '5.5' 1 17 '=f' 2 0 '1' "                        \
+    "5 29 4 1 '\\0\\0\\1-' 6 30 '' 2 0 '300']"
 #define ENTER                                                                  \
     "[5 5 1 '/' 6 10 '5.5' 8 15 'a@b' 1 17 '=f' 3 21 'Ada' "                   \
     "5 29 4 '\\0\\0\\1-' 6 30 '300']"
@@ -130,19 +137,19 @@ static void a_create_packs_the_whole_row(void **state) {
     struct write *w =
         new_write(WRITE_CREATE, NULL, person(ada, "create\0\0\0\0"));
     w->life = 1500;
-    assert_write(w, "[0 '1' '' 'create\\0\\0\\0\\0' " ADA " 0 [15 'a@b'] " ENTER
-                    " '' 1500]");
+    assert_write(w, "[0 '1' '' 'create\\0\\0\\0\\0' 14 0 [15 'a@b'] " REST
+                    " '' 1500 " ADA "] " BULK " ''");
     w = new_write(WRITE_UPSERT, NULL, person(ada, "create\0\0\0\0"));
     w->dirty = mask(F_AGE); // only for the save that it may become
-    assert_write(w, "[6 '1' '' 'create\\0\\0\\0\\0' " ADA " 0 [15 'a@b'] " ENTER
-                    " '' 0]");
+    assert_write(w, "[6 '1' '' 'create\\0\\0\\0\\0' 14 0 [15 'a@b'] " REST
+                    " '' 0 " ADA "] " BULK " ''");
     // one without values: nothing is removed, as there was nothing
     const char *blank[F_COUNT] = {"1"};
     w = new_write(WRITE_CREATE, NULL, person(blank, "create\0\0\0\0"));
     w->id_len = 0;
     w->life = -1;
-    assert_write(w, "[0 '' '' 'create\\0\\0\\0\\0' [] 0 0 "
-                    "[1 17 '?' 1 21 '?'] '' -1]");
+    assert_write(w, "[0 '' '' 'create\\0\\0\\0\\0' 0 0 0 0 '' -1] "
+                    "[1 17 '?' 2 0 '1' 1 21 '?' 2 0 '1'] ''");
 }
 
 static void a_save_packs_what_is_dirty(void **state) {
@@ -150,19 +157,19 @@ static void a_save_packs_what_is_dirty(void **state) {
     struct write *w = new_write(WRITE_SAVE, person(ada, "create\0\0\1\xff"),
                                 ada_with(F_EMAIL, "x", "##########"));
     w->dirty = mask(F_EMAIL) | mask(F_ID);
-    assert_write(w, "[1 '1' 'create\\0\\0\\1\\255' 'create\\0\\0\\2\\0' "
-                    "['email' 'x'] 0 [15 'x'] [9 15 'a@b' 8 15 'x'] '' 0]");
+    assert_write(w, "[1 '1' 'create\\0\\0\\1\\255' 'create\\0\\0\\2\\0' 2 "
+                    "0 [15 'x'] [9 15 'a@b' 8 15 'x'] '' 0 'email' 'x'] [] ''");
     w = new_write(WRITE_SAVE, person(ada, "create\0\0\0\0"),
                   ada_with(F_NAME, NULL, "##########"));
     w->dirty = mask(F_NAME) | mask(F_NOTE);
-    assert_write(w, "[1 '1' 'create\\0\\0\\0\\0' 'create\\0\\0\\0\\1' "
-                    "['note' 'n'] ['name'] 0 [4 21 'Ada' 1 21 '?'] '' 0]");
+    assert_write(w, "[1 '1' 'create\\0\\0\\0\\0' 'create\\0\\0\\0\\1' 2 "
+                    "['name'] 0 [4 21 'Ada' 1 21 '?'] '' 0 'note' 'n'] [] ''");
     // nothing is dirty: only the version and the life change
     w = new_write(WRITE_SAVE, person(ada, "create\0\0\0\0"),
                   person(ada, "##########"));
     w->life = 5;
     assert_write(w, "[1 '1' 'create\\0\\0\\0\\0' 'create\\0\\0\\0\\1' "
-                    "[] 0 0 0 '' 5]");
+                    "0 0 0 0 '' 5] [] ''");
 }
 
 static void a_save_of_an_unknown_row_finds_out_by_a_conflict(void **state) {
@@ -170,16 +177,16 @@ static void a_save_of_an_unknown_row_finds_out_by_a_conflict(void **state) {
     struct write *w = new_write(WRITE_SAVE, NULL, NULL);
     w->increments = xcalloc(1, sizeof w->increments[0]);
     w->increment_count = 1;
-    assert_write(w, "[1 '1' '' '' [] 0 0 0 '' 0]");
+    assert_write(w, "[1 '1' '' '' 0 0 0 0 '' 0] [] ''");
 }
 
 static void deletes_and_sweeps_leave_every_index(void **state) {
     (void)state;
     struct row *r = person(ada, "create\0\0\0\3");
     assert_write(new_write(WRITE_DELETE, row_copy(r), NULL),
-                 "[2 '1' 'create\\0\\0\\0\\3' '' [] 0 0 " LEAVE " '' 0]");
+                 "[2 '1' 'create\\0\\0\\0\\3' '' 0 0 0 " LEAVE " '' 0] [] ''");
     assert_write(new_write(WRITE_SWEEP, r, NULL),
-                 "[5 '1' 'create\\0\\0\\0\\3' '' [] 0 0 " LEAVE " '' 0]");
+                 "[5 '1' 'create\\0\\0\\0\\3' '' 0 0 0 " LEAVE " '' 0] [] ''");
 }
 
 static void an_index_write_enters_all_or_what_is_built(void **state) {
@@ -188,15 +195,16 @@ static void an_index_write_enters_all_or_what_is_built(void **state) {
     struct write *w = new_write(WRITE_INDEX, row_copy(r), NULL);
     w->is_whole = true;
     w->life = INDEX_RENUMBER;
-    assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' [] 0 [15 'a@b'] " ENTER
-                    " '' 2]");
+    assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' 0 0 [15 'a@b'] " ENTER
+                    " '' 2] [] ''");
     schema.fields[F_NAME].is_building = true;
     w = new_write(WRITE_INDEX, row_copy(r), NULL);
-    assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' [] 0 [15 'a@b'] "
-                    "[3 21 'Ada'] '' 0]");
+    assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' 0 0 [15 'a@b'] "
+                    "[3 21 'Ada'] '' 0] [] ''");
     schema.fields[F_NAME].is_building = false;
     w = new_write(WRITE_INDEX, r, NULL);
-    assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' [] 0 [15 'a@b'] 0 '' 0]");
+    assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' 0 0 [15 'a@b'] 0 '' 0] "
+                    "[] ''");
 }
 
 // with_increments adds them to a write.
@@ -211,17 +219,16 @@ with_increments(struct write *w, const struct increment *list, uint32_t count) {
 static void increments_name_limits_and_indexes(void **state) {
     (void)state;
     static const struct increment list[] = {{F_AGE, 1}, {F_SCORE, -70000}};
-    static const char expected[] =
-        "['age' '1' 1 '-10' '150' 0 5 1 '-10' "
-        "'score' '-70000' 1 '0' '70000' 30 29 4 '0']";
+    static const char expected[] = "'age' '1' 1 '-10' '150' 0 5 1 '-10' "
+                                   "'score' '-70000' 1 '0' '70000' 30 29 4 '0'";
     struct buf text = {0};
-    buf_printf(&text, "[3 '1' '' '' %s 0 0 0 '' 0]", expected);
+    buf_printf(&text, "[3 '1' '' '' 18 0 0 0 '' 0 %s] [] ''", expected);
     assert_write(
         with_increments(new_write(WRITE_INCREMENT, NULL, NULL), list, 2),
         buf_cstr(&text));
     // of an old row only which life it is counts
     text.len = 0;
-    buf_printf(&text, "[3 '1' 'create' '' %s 0 0 0 '' 0]", expected);
+    buf_printf(&text, "[3 '1' 'create' '' 18 0 0 0 '' 0 %s] [] ''", expected);
     struct row *old = person(ada, "create\0\0\0\5");
     assert_write(
         with_increments(new_write(WRITE_INCREMENT, old, NULL), list, 2),
@@ -236,8 +243,8 @@ static void increments_without_limits_have_none(void **state) {
     static const struct increment list[] = {{B_RANK, -0.1}};
     assert_write_of(
         &s, with_increments(new_write(WRITE_INCREMENT, NULL, NULL), list, 1),
-        "[3 '1' '' '' ['rank' '-0.1' 0 '' '' 22 0 0 '0'] 0 0 0 "
-        "'\\0\\0\\0\\0\\0\\0\\0\\1' 0]");
+        "[3 '1' '' '' 9 0 0 0 '\\0\\0\\0\\0\\0\\0\\0\\1' 0 "
+        "'rank' '-0.1' 0 '' '' 22 0 0 '0'] [] ''");
     schema_clear(&s);
 }
 
@@ -267,7 +274,8 @@ static void ids_are_packed_as_their_column_has_them(void **state) {
         w->id = xstrdup(list[i].id);
         w->id_len = strlen(w->id);
         buf_printf(&text,
-                   "[0 '%s' '' '\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0' [] 0 0 0 %s 0]",
+                   "[0 '%s' '' '\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0' 0 0 0 0 %s 0] "
+                   "[] ''",
                    list[i].id, list[i].packed);
         assert_write_of(&s, w, buf_cstr(&text));
         buf_clear(&text);
@@ -283,18 +291,65 @@ static void batches_begin_with_keys_and_end_with_the_expiries(void **state) {
     add_field(&s, "v", FIELD_STRING)->is_unique = true;
     finish_schema(&s);
     batch_pack_head(&s, (uint64_t)1 << 40, true, &b);
-    pack_array(&b, 0);
-    batch_pack_tail(&s, &b);
+    assert_int_equal(batch_pack_rows(&s, NULL, 5, SIZE_MAX, &b), 0);
     buf_printf(&text,
                "['%s' 1099511627776 1 '{m}:' '{m}/@rows.' '{m}/@ids.' 16 1023 "
-               "['' '' '' '' '' '' '{m}/v!' ''] [] '']",
+               "['' '' '' '' '' '' '{m}/v!' ''] [] [] '']",
                s.generation);
     assert_packed(&b, buf_cstr(&text));
     s.has_ttl = true;
-    batch_pack_tail(&s, &b);
-    assert_packed(&b, "'{m}/@expires'");
+    batch_pack_rows(&s, NULL, 5, SIZE_MAX, &b);
+    assert_packed(&b, "[] [] '{m}/@expires'");
     buf_clear(&text);
     schema_clear(&s);
+}
+
+// chain makes a queue of `count` writes of Ada, the last of another kind.
+static struct write *chain(struct write *list[], uint32_t count,
+                           enum write_kind last) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct row *r = person(ada, "create\0\0\0\0");
+        bool is_create = i + 1 < count || last == WRITE_CREATE;
+        list[i] = new_write(is_create ? WRITE_CREATE : last,
+                            is_create ? NULL : r, is_create ? r : NULL);
+        if (i > 0) {
+            list[i - 1]->next = list[i];
+        }
+    }
+    return list[0];
+}
+
+// count_bulk packs writes and returns how many elements they enter by key.
+static uint32_t count_bulk(struct write *first, uint32_t most, size_t bytes,
+                           uint32_t packed) {
+    struct buf b = {0};
+    assert_int_equal(batch_pack_rows(&schema, first, most, bytes, &b), packed);
+    struct unpack u = unpack_from(&b);
+    struct buf rows = {0};
+    spell(&u, &rows);
+    uint32_t n = unpack_array(&u);
+    assert_false(u.is_bad);
+    buf_clear(&rows);
+    buf_clear(&b);
+    return n;
+}
+
+static void only_a_batch_of_new_rows_enters_by_key(void **state) {
+    (void)state;
+    struct write *list[4];
+    uint32_t one = count_bulk(chain(list, 1, WRITE_CREATE), 9, SIZE_MAX, 1);
+    assert_true(one > 0);
+    free_write(list[0]);
+    chain(list, 4, WRITE_DELETE);
+    assert_int_equal(count_bulk(list[0], 9, SIZE_MAX, 4), 0);
+    assert_int_equal(count_bulk(list[3], 9, SIZE_MAX, 1), 0);
+    // the delete does not fit: two more scores each, of two indexes
+    assert_int_equal(count_bulk(list[0], 3, SIZE_MAX, 3), one + 2 * 2 * 2);
+    // so many bytes are full with one row
+    assert_int_equal(count_bulk(list[0], 3, 1, 1), one);
+    for (int i = 0; i < 4; i++) {
+        free_write(list[i]);
+    }
 }
 
 // -- merging
@@ -335,8 +390,8 @@ static void a_merge_keeps_what_is_not_dirty(void **state) {
     assert_int_equal(w->dirty, mask(F_AGE) | mask(F_GENDER) | mask(F_NOTE));
     // what goes out leads from theirs to the merged one
     assert_write(w, "[1 '1' 'create\\0\\0\\0\\4' 'create\\0\\0\\0\\5' "
-                    "['age' '37'] ['gender' 'note'] 0 "
-                    "[5 5 1 '0' 2 17 '=m' 1 17 '?'] '' 0]");
+                    "2 ['gender' 'note'] 0 [5 5 1 '0' 2 17 '=m' 1 17 '?'] "
+                    "'' 0 'age' '37'] [] ''");
 }
 
 static void a_merged_delete_leaves_what_is_there_now(void **state) {
@@ -347,9 +402,9 @@ static void a_merged_delete_leaves_what_is_there_now(void **state) {
     assert_int_equal(batch_merge(&schema, w, now, NULL, 0), -1);
     assert_null(w->new);
     assert_ptr_equal(w->old, now);
-    assert_write(w, "[2 '1' 'create\\0\\0\\0\\4' '' [] 0 0 "
+    assert_write(w, "[2 '1' 'create\\0\\0\\0\\4' '' 0 0 0 "
                     "[5 5 1 '\\0' 9 15 'c@d' 2 17 '=m' 2 21 '?' "
-                    "5 29 4 '\\0\\0\\0\\0' 7 30] '' 0]");
+                    "5 29 4 '\\0\\0\\0\\0' 7 30] '' 0] [] ''");
 }
 
 static void increments_add_to_what_is_there_now(void **state) {
@@ -372,9 +427,9 @@ static void increments_add_to_what_is_there_now(void **state) {
         assert_int_equal(w->dirty, mask(F_NAME) | mask(F_AGE) | mask(F_SCORE));
     }
     assert_write(w, "[1 '1' 'create\\0\\0\\0\\4' 'create\\0\\0\\0\\5' "
-                    "['age' '50' 'name' 'Al' 'score' '0'] 0 0 "
-                    "[5 5 1 '=' 2 21 '?' 3 21 'Al' "
-                    "5 29 4 '\\0\\0\\0\\1' 6 30 '0'] '' 0]");
+                    "6 0 0 [5 5 1 '=' 2 21 '?' 3 21 'Al' "
+                    "5 29 4 '\\0\\0\\0\\1' 6 30 '0'] '' 0 "
+                    "'age' '50' 'name' 'Al' 'score' '0'] [] ''");
     // without a row of its own, too
     w = with_increments(new_write(WRITE_SAVE, NULL, NULL), list, 1);
     struct row *now = person(theirs, "create\0\0\0\4");
@@ -579,6 +634,7 @@ int main(void) {
         cmocka_unit_test(increments_name_limits_and_indexes),
         cmocka_unit_test(increments_without_limits_have_none),
         cmocka_unit_test(ids_are_packed_as_their_column_has_them),
+        cmocka_unit_test(only_a_batch_of_new_rows_enters_by_key),
         cmocka_unit_test(batches_begin_with_keys_and_end_with_the_expiries),
         cmocka_unit_test(a_merge_keeps_what_is_not_dirty),
         cmocka_unit_test(a_merged_delete_leaves_what_is_there_now),

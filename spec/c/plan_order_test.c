@@ -177,7 +177,7 @@ static void a_compound_index_is_walked_for_equal_fields(void **state) {
     // 5 entries, which are the rows
     books("author=7~900 city=Ulm~200000 rank:1..2~90000 rows 1000000 path 5",
           "walk the compound index author,city,rank, author = 7, city = Ulm, "
-          "rank between 1 and 2, upwards (5 entries)\n" FETCH);
+          "rank between 1 and 2, upwards (5 entries)\n" FETCH CREATED);
     // two authors are no prefix; 900 rows are fetched and sorted
     books("author=7,8~900 city=Ulm~200000 by rank limit 5 rows 1000000 path "
           "1000000",

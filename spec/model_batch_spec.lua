@@ -1,0 +1,168 @@
+-- What the writes of one batch do to the same keys, which they enter together.
+local neap = require "neap"
+local check = require "support.model_check"
+local case = require "support.case" (it)
+local model, field = neap.model, neap.field
+local redis = neap.redis "memory:"
+
+local function define(name, key)
+  local Thing = model.define(name, {
+    id = key,
+    n = field.integer { min = 0, max = 1000, index = true, sort = true },
+    s = field.string { index = true },
+    u = field.string { unique = true },
+    b = field.boolean { index = true },
+    e = field.enum { "x", "y", "z", index = true },
+  }, { redis = redis })
+  Thing:drop()
+  return Thing
+end
+
+-- attributes of row i: some of them null
+local function attributes(i, id)
+  local choices = { "x", "y", "z" }
+  return { id = id, n = i % 5 > 0 and i % 1000 or nil, s = "s" .. i % 3,
+    b = i % 7 > 0 and i % 2 == 0 or nil, e = choices[i % 4] }
+end
+
+local function list_of(n, from)
+  local list = {}
+  for i = 1, n do list[i] = attributes(i + (from or 0)) end
+  return list
+end
+
+-- at_once runs functions whose writes go out in one batch.
+local function at_once(...)
+  local tasks = {}
+  for i, fn in ipairs { ... } do tasks[i] = neap.spawn(fn) end
+  for _, task in ipairs(tasks) do task:join() end
+end
+
+describe("a batch of creates", function()
+  for _, key in ipairs { field.integer { primary_key = true, auto = true },
+    field.uuid { primary_key = true }, field.string { primary_key = true } } do
+    local Thing
+    before_each(function() Thing = define("batch", key) end)
+    after_each(function() Thing:drop() end)
+
+    case("of any size enters the indexes, whatever came before, by " .. key.type, function()
+      local total = 0
+      for _, size in ipairs { 1, 2, 31, 32, 33, 63, 64, 65, 255, 257, 600 } do
+        local list = list_of(size, total)
+        for i, row in ipairs(list) do row.id = key.type == "string" and "k" .. total + i or nil end
+        Thing:create_many(list)
+        total = total + size
+        assert.same({}, check(Thing))
+      end
+      assert.equal(total, Thing:rows():count())
+      assert.equal(math.ceil(total / 4), Thing:where({ e = "x" }):count())
+    end)
+  end
+end)
+
+describe("a batch", function()
+  local Thing
+  before_each(function() Thing = define("batch", field.string { primary_key = true }) end)
+  after_each(function() Thing:drop() end)
+
+  local function create(from, to)
+    local list = {}
+    for i = from, to do list[#list + 1] = attributes(i, "k" .. i) end
+    return Thing:create_many(list)
+  end
+
+  case("of creates fills holes, and goes on behind the last row", function()
+    local rows = create(1, 200)
+    for i = 3, 190, 3 do rows[i]:delete() end
+    create(301, 500)
+    assert.same({}, check(Thing))
+    assert.equal(200 - 63 + 200, Thing:rows():count())
+  end)
+
+  case("follows the other until a long list is stored, though its task is cancelled", function()
+    local list = {}
+    for i = 1, 2500 do list[i] = attributes(i, "k" .. i) end
+    local task = neap.spawn(Thing.create_many, Thing, list)
+    while redis:exists "{batch}:k1" == 0 do neap.sleep(0) end
+    task:cancel()
+    assert.is_false(pcall(task.join, task))
+    while redis:exists "{batch}:k2500" == 0 do neap.sleep(0.001) end
+    assert.same({}, check(Thing))
+    assert.equal(2500, Thing:rows():count())
+  end)
+
+  case("of creates leaves out those that are refused", function()
+    create(1, 40)
+    Thing:create { id = "taken", u = "u7" }
+    local list = {}
+    for i = 1, 100 do
+      list[i] = attributes(i, i % 10 == 0 and "k" .. i or "new" .. i)
+      list[i].u = "u" .. i
+    end
+    list[50].u, list[51].u = "twice", "twice"
+    local ok, err = pcall(Thing.create_many, Thing, list)
+    assert.is_false(ok)
+    for i = 1, 100 do
+      local code = (i == 10 or i == 20 or i == 30 or i == 40) and "model.exists"
+        or (i == 7 or i == 51) and "model.unique" or nil
+      assert.equal(code, err.errors[i] and err.errors[i].code, i)
+    end
+    assert.same({}, check(Thing))
+    assert.equal(41 + 94, Thing:rows():count())
+  end)
+
+  case("may free an ordinal and take it again", function()
+    local rows = create(1, 3)
+    for i = 1, 3 do
+      at_once(function() rows[i]:delete() end,
+        function() rows[i] = Thing:create(attributes(i + 4, "again" .. i)) end,
+        function() Thing:create(attributes(i + 9, "more" .. i)) end)
+      assert.same({}, check(Thing))
+    end
+    assert.equal(6, Thing:rows():count())
+    assert.same({ "0", "1", "2" }, { redis:hget("{batch}:again1", "_n"),
+      redis:hget("{batch}:again2", "_n"), redis:hget("{batch}:again3", "_n") })
+  end)
+
+  case("may set a bit and clear it again", function()
+    local row = Thing:create { id = "a", b = true, e = "x", n = 1 }
+    at_once(function() row:delete() end, -- clears true of the first ordinal
+      function() Thing:create { id = "b", b = true, e = "y", n = 2 } end, -- sets it
+      function() Thing:create { id = "c", b = false, e = "x" } end)
+    assert.same({ "b" }, Thing:where({ b = true }):ids())
+    assert.same({ "c" }, Thing:where({ e = "x" }):ids())
+    assert.same({}, check(Thing))
+    local b = Thing:load "b"
+    at_once(function() Thing:increment("b", { n = 5 }) end, function() b:delete() end,
+      function() Thing:create { id = "d", b = false, n = 9 } end)
+    assert.same({}, check(Thing))
+    assert.same({}, Thing:where({ b = true }):ids())
+    assert.same({ "d" }, Thing:where({ n = 9 }):ids())
+  end)
+
+  case("with a create and an increment of its row ends with the increment", function()
+    at_once(function() Thing:create { id = "a", n = 1 } end,
+      function() Thing:create { id = "b", n = 1 } end,
+      function() Thing:increment("a", { n = 5 }) end)
+    assert.same({ "a" }, Thing:where({ n = 6 }):ids())
+    assert.same({}, check(Thing))
+  end)
+
+  for _, key in ipairs { "b.0=1", "e.0=x", "n.0", "n", "s.0~s1", "s.0=s1", "@rows.0" } do
+    case("that meets a list under " .. key .. " enters all else, and says so", function()
+      create(1, 20)
+      local name = "{batch}/" .. key
+      redis:del(name)
+      redis:lpush(name, "planted")
+      create(21, 120)
+      assert.equal(120, #redis:keys "{batch}:*")
+      assert.is_truthy(redis:hget("{batch}/@meta", "broken"):find("WRONGTYPE", 1, true))
+      assert.same({ "planted" }, redis:lrange(name, 0, -1))
+      redis:del(name)
+      Thing:verify { repair = true }
+      redis:hdel("{batch}/@meta", "broken")
+      assert.same({}, check(Thing))
+      assert.equal(120, Thing:rows():count())
+    end)
+  end
+end)
