@@ -135,9 +135,8 @@ describe("an update by query", function()
     assert.equal(0, Item:where("kind", "a"):count())
     assert.same({ 2, 4, 6, 8, 10 }, { unpack(Item:rows():order_by "n":offset(5):ids()) })
     assert.is_nil(Item:where("email", "e2"):first())
-    local err = error_of(function() Item:where("kind", "b"):update { state = null } end)
-    assert.equal("model.invalid", err.code)
-    has(err, "state: a value is required")
+    assert.equal("model.invalid",
+      code_of(function() Item:where("kind", "b"):update { state = null } end))
   end)
 
   case("goes through the hooks of each row", function()
@@ -185,20 +184,33 @@ describe("an update by query", function()
       code_of(function() Item:where("id", 3):update { email = "e5" } end))
   end)
 
-  case("with values that cannot be stored changes nothing", function()
+  case("with values that cannot be stored is refused, whether rows match or not", function()
     fill(10)
+    local saved = 0
+    hooks.before_save = function() saved = saved + 1 end
     for name, value in pairs { n = "x", kind = "d", small = 10001, note = ("x"):rep(11),
       tags = { 5 }, born = "later", id = 77, state = null } do
-      local err = error_of(function() Item:where("kind", "a"):update { [name] = value } end)
-      assert.equal("model.invalid", err.code)
-      has(err, name)
-      assert.is_truthy(err.fields[name])
-      -- whether a row matches or not
-      assert.equal("model.invalid",
-        error_of(function() Item:where("id", 99):update { [name] = value } end).code)
+      for _, query in ipairs { Item:where("kind", "a"), Item:where("kind", "c") } do
+        local err = error_of(query.update, query, { [name] = value, email = null })
+        assert.equal("model.invalid", err.code)
+        has(err, "model write_item")
+        assert.is_string(err.fields[name])
+      end
     end
-    assert.equal("b3", Item:load(3).born)
-    assert.equal(10, Item:rows():count())
+    assert.equal(0, saved)
+    assert.equal("e2", Item:load(2).email)
+  end)
+
+  case("gives each row a table of its own", function()
+    fill(10)
+    hooks.before_save = function(row) row.tags[#row.tags + 1] = "h" .. row.id end
+    for _, tags in ipairs { { "x" }, neap.json.array { "x" }, Item:load(1).tags } do
+      local before = #tags
+      assert.equal(5, Item:where("kind", "a"):update { tags = tags })
+      assert.equal(before, #tags)
+      assert.equal(before + 1, #Item:load(2).tags)
+      assert.equal("h10", Item:load(10).tags[before + 1])
+    end
   end)
 
   case("passes over rows that are gone meanwhile", function()
