@@ -268,6 +268,11 @@ static void replan(struct exec *e) {
     plan_make(&e->query, &e->sizes->plan, &e->plan, error, sizeof error);
 }
 
+static bool needs_sizes(const struct exec *e) {
+    return e->plan.way != PLAN_NOTHING && !is_named(e) &&
+           plan_needs_sizes(&e->query, e->memory->columns.segments);
+}
+
 static void on_sizes(struct sizes *s, const char *code, const char *error) {
     struct exec *e = s->ctx;
     e->sizes = s;
@@ -284,7 +289,7 @@ static void on_sizes_only(struct sizes *s, const char *code,
                           const char *error) {
     struct exec *e = s->ctx;
     e->sizes = s;
-    if (!code) {
+    if (!code && needs_sizes(e)) { // else they are only told
         replan(e);
     }
     end(e, code, error);
@@ -304,9 +309,7 @@ void exec_plan(struct exec *e, exec_fn done, void *ctx) {
 
 void exec_open(struct exec *e, exec_fn done, void *ctx) {
     begin(e, done, ctx);
-    bool is_found = e->plan.way == PLAN_NOTHING || is_named(e);
-    if (!is_found && !e->sizes &&
-        plan_needs_sizes(&e->query, e->memory->columns.segments)) {
+    if (!e->sizes && needs_sizes(e)) {
         ask_sizes(e, on_sizes);
     } else {
         open_planned(e);

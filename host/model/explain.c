@@ -285,7 +285,9 @@ static void explain_columns(const struct query *q,
                 : n > 1              ? ", in one transaction\n"
                                      : "\n");
     explain_steps(q, sizes, p, b);
-    if (p->is_tested) {
+    if (p->is_tested && p->candidate == PLAN_UNKNOWN) {
+        buf_adds(b, "test the other conditions on the rows\n");
+    } else if (p->is_tested) {
         buf_adds(b, "leave about ");
         add_count(p->candidate, b);
         buf_adds(b, " rows, whose other conditions are tested on the rows\n");

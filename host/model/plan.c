@@ -526,7 +526,7 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     p->is_tested = o.is_tested;
     p->path = o.path;
     p->matching = (uint64_t)(o.matching + 0.5);
-    p->candidate = (uint64_t)(o.candidates + 0.5);
+    p->candidate = sizes ? (uint64_t)(o.candidates + 0.5) : PLAN_UNKNOWN;
     p->cost_ns = o.ns;
     p->has_tail = o.order == ORDER_WALK && !path_has_all(q, o.path.field);
     if (p->has_tail && (o.way == PLAN_WALK || q->after)) {

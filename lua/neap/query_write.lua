@@ -59,10 +59,11 @@ end
 -- own is what a row gets: tables of its own.
 local function own(value)
   if value == null then return nil end
-  if type(value) ~= "table" or getmetatable(value) then return value end
+  local class = type(value) == "table" and getmetatable(value)
+  if type(value) ~= "table" or writing.model_of[class] then return value end
   local copy = {}
-  for k, v in pairs(value) do copy[k] = own(v) end
-  return copy
+  for k, v in pairs(value) do copy[k] = v == null and v or own(v) end
+  return setmetatable(copy, class)
 end
 
 --- query:update({ field = value, ... }[, { all = true }]): sets fields of the rows that
@@ -87,7 +88,8 @@ end
 local function delete(row)
   local ok, e = pcall(row.delete, row)
   if ok then return 1 end
-  if not model_error.is(e, "model.gone") then error(e, 0) end
+  local model = writing.model_of[getmetatable(row)]
+  if not model_error.is(e, "model.gone") or model:exists(row:primary_key()) then error(e, 0) end
   return 0
 end
 

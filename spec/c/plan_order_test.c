@@ -189,7 +189,7 @@ static void a_compound_index_is_walked_for_equal_fields(void **state) {
     books("author=7~900 city=Ulm~200000 rank:1..2~90000 tags=x~100000 rows "
           "1000000 path 5",
           "walk the compound index author,city,rank, author = 7, city = Ulm, "
-          "rank between 1 and 2, upwards (5 entries)\n" TEST FETCH);
+          "rank between 1 and 2, upwards (5 entries)\n" TEST FETCH CREATED);
     // what it covers is counted along it
     books("count author=7~900 city=Ulm~200000 rank:1..2~90000 rows 1000000 "
           "path 5",
