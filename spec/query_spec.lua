@@ -1,6 +1,7 @@
 local neap = require "neap"
 local check = require "support.model_check"
 local random = require "support.model_random"
+local process = require "support.process"
 local case = require "support.case" (it)
 local model, field, null = neap.model, neap.field, neap.null
 
@@ -411,5 +412,26 @@ describe("a query", function()
       neap.map(print, {}), neap.redis():lrange("absent", 0, -1) } do
       assert.equal("[]", json.encode(list))
     end
+  end)
+end)
+
+describe("rows that were deleted behind the mapper", function()
+  case("are left out, and said to be gone, once", function()
+    local r = process.neap({ "-e", [[
+      local neap = require "neap"
+      local T = neap.model.define("behind", {
+        id = neap.field.integer { primary_key = true, auto = true },
+        n = neap.field.integer { index = true, min = 0, max = 9 },
+      })
+      for i = 1, 20 do T:create { n = i % 2 } end
+      neap.redis():del("{behind}:4", "{behind}:6")
+      T:load(8):delete()
+      for _ = 1, 3 do print(#T:where { n = 0 }:all()) end
+      T:verify { repair = true }
+      print(T:where { n = 0 }:count())
+    ]] }, { env = { NEAP_REDIS = "memory" } })
+    assert.equal("7\n7\n7\n7\n", r.out)
+    local _, lines = r.err:gsub("behind: the row [46] is gone, but its index entries are not", "")
+    assert.equal(1, lines, r.err)
   end)
 end)

@@ -342,6 +342,22 @@ static int l_query_explain(lua_State *L) {
     return 1;
 }
 
+// query_gone(query) -> the ordinals of rows that were found and then were not
+// there, a few of them; nil if there are none
+static int l_query_gone(lua_State *L) {
+    struct exec *e = check_box(L)->exec;
+    if (e->gone_count == 0) {
+        return 0;
+    }
+    lua_createtable(L, (int)e->gone_count, 0);
+    for (uint32_t i = 0; i < e->gone_count; i++) {
+        lua_pushnumber(L, e->gone[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    e->gone_count = 0;
+    return 1;
+}
+
 // query_costs(query) -> what it has done so far
 static int l_query_costs(lua_State *L) {
     const struct exec *e = check_box(L)->exec;
@@ -401,6 +417,7 @@ static const luaL_Reg functions[] = {{"query", l_query},
                                      {"query_tally", l_query_tally},
                                      {"wrong_value", l_wrong_value},
                                      {"query_costs", l_query_costs},
+                                     {"query_gone", l_query_gone},
                                      {NULL, NULL}};
 
 void lua_query_open(lua_State *L) {

@@ -349,6 +349,9 @@ static void on_window(struct fetch *f, const char *code, const char *error) {
             f->rows[i] = NULL;
         }
         e->lost += !r || is_other;
+        if (!r && e->gone_count < EXEC_GONE) {
+            e->gone[e->gone_count++] = e->ordinals[i];
+        }
     }
     e->fetched += f->count;
     if (e->held_count - before < f->count / 2 && e->window < window_most) {

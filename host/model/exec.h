@@ -20,6 +20,8 @@
 struct exec;
 typedef void (*exec_fn)(struct exec *e, const char *code, const char *error);
 
+enum { EXEC_GONE = 8 };
+
 // What a model remembers from one query to the next.
 struct exec_memory {
     struct columns_memory columns;
@@ -54,6 +56,8 @@ struct exec {
     uint32_t row_count;
     struct row *last;                // a copy of the last one of them
     uint64_t fetched, matched, lost; // rows, so far
+    uint32_t gone[EXEC_GONE]; // the first of those whose row was not there
+    uint32_t gone_count;
     uint64_t round_trips;
 };
 

@@ -6,6 +6,7 @@ local sync = require "neap.model_sync"
 local condition = require "neap.query_condition"
 local relation = require "neap.model_relation"
 local json = require "neap.core.json"
+local log = require "neap.log"
 local FAIL = require("neap.core.task").FAIL
 local monotonic = require("neap.core.util").monotonic
 local null, array = json.null, json.array
@@ -144,6 +145,29 @@ local function open(q, run)
   return run
 end
 
+local told = setmetatable({}, { __mode = "k" }) -- by model, when rows were last said to be gone
+
+-- tell_gone logs a row that was deleted behind the mapper's back: its bit is set, its hash is
+-- not there, and neither has changed when both are looked at again, together.
+local function tell_gone(model, ordinals)
+  if told[model] and monotonic() - told[model] < 60 then return end
+  local ids = core.ids(model.core, ordinals)
+  local live = core.keys(model.core).live
+  for i, n in ipairs(ordinals) do
+    local key = ids ~= FAIL and ids[i] and core.row_key(model.core, ids[i])
+    local found = key and model.redis:multi(function(tx)
+      tx:getbit(live .. math.floor(n / 65536), n % 65536)
+      tx:exists(key)
+    end)
+    if found and found[1] == 1 and found[2] == 0 then
+      told[model] = monotonic()
+      log.warn("model %s: the row %s is gone, but its index entries are not: it was not deleted "
+        .. "by neap; verify { repair = true } takes them out", model.name, ids[i])
+      return
+    end
+  end
+end
+
 -- each_window returns an iterator over lists of at most so many rows (256), and what it
 -- runs; the iterator gives that in the end, too.
 local function each_window(q)
@@ -160,6 +184,8 @@ local function each_window(q)
     end
     check(rows, e)
     is_begun = true
+    local gone = core.query_gone(run)
+    if gone then tell_gone(q.model, gone) end
     if #rows == 0 then return nil, run end
     for _, name in ipairs(q.refs or {}) do relation.preload(q.model, rows, name) end
     return rows, run
