@@ -211,10 +211,17 @@ static void read_clause(lua_State *L, struct query *q, int at, bool is_negated,
     if (depth > QUERY_DEPTH || !lua_checkstack(L, 16)) {
         fail_size(L, q, "levels of conditions", QUERY_DEPTH);
     }
-    uint32_t place = q->clause_count++;
-    struct clause *c = &q->clauses[place];
     lua_getfield(L, at, "group");
     const char *group = lua_tostring(L, -1);
+    if (group && depth > 0 && lua_objlen(L, at) == 1) { // it is its element
+        lua_rawgeti(L, at, 1);
+        bool is_none = strcmp(group, "none") == 0;
+        read_clause(L, q, lua_gettop(L), is_negated != is_none, depth + 1);
+        lua_settop(L, at);
+        return;
+    }
+    uint32_t place = q->clause_count++;
+    struct clause *c = &q->clauses[place];
     if (!group) {
         c->kind = CLAUSE_CONDITION;
         c->condition = q->count;

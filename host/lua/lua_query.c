@@ -115,8 +115,8 @@ static int l_query(lua_State *L) {
                                                   lua_objlen(L, 10));
     }
     lua_condition_read(L, &q, 3);
-    read_position(L, &q, 7);
     query_finish(&q);
+    read_position(L, &q, 7);
     char error[320];
     bool is_building = false;
     struct exec *e =

@@ -385,13 +385,26 @@ static void *on_nil(struct waiter *w, const redisReadTask *t) {
 
 // -- life
 
+// is_further: a step reads another value of the condition of the step before.
+static bool is_further(const struct plan *p, uint32_t i) {
+    const struct plan_step *step = &p->steps[i];
+    const struct plan_step *before = i ? step - 1 : NULL;
+    return before && is_whole(step) && is_whole(before) &&
+           step->condition == before->condition && step->join == before->join &&
+           step->is_whole == before->is_whole;
+}
+
+static bool owns_whole(const struct columns *c, uint32_t i) {
+    return c->whole[i] && !is_further(c->plan, i);
+}
+
 static void reset(struct columns *c) {
     for (uint32_t i = 0; i < c->segments; i++) {
         bits_zero(&c->rows[i]);
         c->order[i].len = 0;
     }
     for (uint32_t i = 0; i < c->plan->step_count; i++) {
-        for (uint32_t k = 0; c->whole[i] && k < c->segments; k++) {
+        for (uint32_t k = 0; owns_whole(c, i) && k < c->segments; k++) {
             bits_zero(&c->whole[i][k]);
         }
     }
@@ -416,7 +429,9 @@ static void release(struct columns *c) {
         buf_clear(&c->order[i]);
     }
     for (uint32_t i = 0; c->whole && i < c->plan->step_count; i++) {
-        free(c->whole[i]);
+        if (owns_whole(c, i)) {
+            free(c->whole[i]);
+        }
     }
     free(c->order);
     free(c->rows);
@@ -432,7 +447,9 @@ static void allocate(struct columns *c, uint32_t segments) {
     c->whole = c->machine.whole =
         xcalloc(c->plan->step_count, sizeof c->whole[0]);
     for (uint32_t i = 0; i < c->plan->step_count; i++) {
-        if (is_whole(&c->plan->steps[i])) {
+        if (is_further(c->plan, i)) {
+            c->whole[i] = c->whole[i - 1];
+        } else if (is_whole(&c->plan->steps[i])) {
             c->whole[i] = new_bits(segments);
         }
     }

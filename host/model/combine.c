@@ -197,8 +197,13 @@ void combine_member(struct combine *m, const char *s, size_t len) {
     for (size_t i = 0; i < len; i++) {
         offset = offset * 10 + (uint32_t)(s[i] - '0');
     }
-    if (offset < SCHEMA_SEGMENT) {
-        bits_set(&m->members, offset);
+    if (offset >= SCHEMA_SEGMENT) {
+        return;
+    }
+    if (m->plan->steps[m->step].join == JOIN_OR) {
+        bits_set(topmost(m), offset);
+    } else { // JOIN_WITHOUT: small sets are never intersected
+        bits_clear(topmost(m), offset);
     }
 }
 
@@ -221,11 +226,9 @@ void combine_to(struct combine *m, uint32_t end, uint32_t segment) {
             break;
         case READ_ZSET:
         case READ_LEX:
-            join(topmost(m), step->join, &m->whole[m->step][segment]);
-            break;
-        case READ_SET:
-            join(topmost(m), step->join, &m->members);
-            bits_zero(&m->members);
+            if (m->step == 0 || m->whole[m->step] != m->whole[m->step - 1]) {
+                join(topmost(m), step->join, &m->whole[m->step][segment]);
+            }
             break;
         default: break; // joined as it came
         }
@@ -237,7 +240,6 @@ void combine_begin(struct combine *m, struct buf *order) {
     m->depth = 1;
     m->order = order;
     bits_zero(&m->sets[0]);
-    bits_zero(&m->members);
 }
 
 void combine_end(struct combine *m, uint32_t segment, struct bits *rows) {

@@ -12,16 +12,17 @@
 #include "model/plan.h"
 
 struct combine {
-    struct bits members; // of the small set in hand
-    struct bits *sets;   // that were begun, at most plan->depth
-    uint32_t depth;      // how many there are
+    struct bits *sets; // that were begun, at most plan->depth
+    uint32_t depth;    // how many there are
     const struct query *query;
     const struct plan *plan;
-    struct bits **whole; // by step: the rows of whole indexes, a segment each
-    struct buf *order;   // gets the packed column to order by
-    uint32_t *same;      // by step: one before it that reads the same, or it
-    struct buf *kept;    // by step: what it has read, if others read the same
-    uint32_t step;       // that comes next
+    // by step: the rows of whole indexes, a segment each; further values of a
+    // condition have those of the first, which are joined once
+    struct bits **whole;
+    struct buf *order; // gets the packed column to order by
+    uint32_t *same;    // by step: one before it that reads the same, or it
+    struct buf *kept;  // by step: what it has read, if others read the same
+    uint32_t step;     // that comes next
 };
 
 // combine_init makes a machine for a plan, combine_clear frees it.

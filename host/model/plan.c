@@ -236,7 +236,13 @@ static void set_cost(const struct planner *s, struct option *o, double columns,
         share = 1;
     }
     bool is_only_counted = q->is_counted && o->is_exact;
-    o->ns = whole + (is_only_counted ? 0 : o->candidates * share * cost_row);
+    double fetched = o->candidates * share;
+    if (is_only_counted) {
+        fetched = 0;
+    } else if (o->is_exact && o->order != ORDER_FETCHED) { // skipped unread
+        fetched -= (double)q->offset < fetched ? (double)q->offset : fetched;
+    }
+    o->ns = whole + fetched * cost_row;
     if (o->way == PLAN_WALK && is_only_counted) {
         o->ns += cost_command;
     } else if (o->order == ORDER_WALK || o->way == PLAN_WALK) {

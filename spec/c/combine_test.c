@@ -527,18 +527,21 @@ static void sets_are_no_deeper_than_said(void **state) {
 // Members that no writer of ours has put there are passed over.
 static void members_past_the_segment_are_ignored(void **state) {
     (void)state;
-    struct combine *m = aligned_alloc(64, sizeof *m);
-    assert_non_null(m);
-    memset(m, 0, sizeof *m);
-    bits_zero(&m->members);
-    combine_member(m, "65535", 5);
-    combine_member(m, "65536", 5);
-    combine_member(m, "4294967295", 10);
-    combine_member(m, "0", 1);
-    assert_int_equal(bits_count(&m->members), 2);
-    assert_true(bits_test(&m->members, 0));
-    assert_true(bits_test(&m->members, 65535));
-    free(m);
+    static struct plan_step step = {.read = READ_SET, .join = JOIN_OR};
+    static struct bits set;
+    struct plan p = {.steps = &step, .step_count = 1, .depth = 1};
+    struct combine m = {.plan = &p, .sets = &set, .depth = 1};
+    bits_zero(&set);
+    combine_member(&m, "65535", 5);
+    combine_member(&m, "65536", 5);
+    combine_member(&m, "4294967295", 10);
+    combine_member(&m, "0", 1);
+    assert_int_equal(bits_count(&set), 2);
+    assert_true(bits_test(&set, 0));
+    assert_true(bits_test(&set, 65535));
+    step.join = JOIN_WITHOUT;
+    combine_member(&m, "0", 1);
+    assert_int_equal(bits_count(&set), 1);
 }
 
 int main(void) {
