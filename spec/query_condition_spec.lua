@@ -226,6 +226,15 @@ describe("any, all and none", function()
     end), { unpack(query:ids()) })
   end)
 
+  case("of one alternative are what that is, however it is put", function()
+    for _, group in ipairs { any, all } do
+      check_where(function(r) return r.code == "c7" end, group { code = "c7" })
+      check_where(function(r) return r.code == "c7" end, group { { code = "c7" } })
+      check_where(function(r) return r.id == 7 end, { { group { { { id = 7 } } } } })
+      check_where(is_small, group { { group { { small = 3 } } } })
+    end
+  end)
+
   case("negate by three values: what is unknown is not found either way", function()
     check_where(function(r)
       return r.small ~= nil and r.small ~= 3 and r.kind ~= nil and r.kind ~= "b"
