@@ -76,8 +76,11 @@ end
 
 local function report_packed(User, size)
   local q = User:where(ours)
+  local between = User:where { age = model.between(18, 22), country_code = "USA", gender = "male" }
   report("three conditions", function() return q:all() end, bare("three", unpack(theirs)))
   report("count()", function() return q:count() end, bare("count", unpack(theirs)))
+  report("count(), a range of ages", function() return between:count() end,
+    bare("count", unpack(theirs)))
   report("ordered by age, first 10", function() return q:order_by("age"):limit(10):all() end,
     bare("first", 10, unpack(theirs)))
   report("all rows by age, first 10", function()

@@ -54,23 +54,27 @@ end
 
 -- measuring -----------------------------------------------------------------
 
--- time_of returns the median time of a call, in milliseconds, and the least processor time
--- of several rounds, in nanoseconds, the host's and the server's together.
-local function time_of(fn)
-  local once = measure.median(3, fn)
-  local calls = math.max(3, math.min(200, math.floor(150 / once)))
-  local least, median = math.huge, nil
-  for _ = 1, 3 do
-    local cost = measure.cost(redis, calls, fn)
-    local ns = (cost.own + cost.server) * 1000
-    if ns < least then least, median = ns, cost.median end
-  end
-  return median, least
+local rounds = 5
+
+-- calls_of returns how often to call fn for a time that can be measured.
+local function calls_of(fn)
+  return math.max(3, math.min(200, math.floor(60 / measure.median(3, fn))))
 end
 
-local function processor_of(fn)
-  local _, ns = time_of(fn)
-  return ns
+-- times_of measures functions in turns, so that what else the machine does hits all alike. It
+-- returns the least processor time of a call of each, in nanoseconds, the host's and the
+-- server's together, and the median time, in milliseconds.
+local function times_of(list)
+  local calls, least, medians = {}, {}, {}
+  for i, fn in ipairs(list) do calls[i], least[i] = calls_of(fn), math.huge end
+  for _ = 1, rounds do
+    for i, fn in ipairs(list) do
+      local cost = measure.cost(redis, calls[i], fn)
+      local ns = (cost.own + cost.server) * 1000
+      if ns < least[i] then least[i], medians[i] = ns, cost.median end
+    end
+  end
+  return least, medians
 end
 
 -- slope of the line through the points, by least squares.
@@ -102,18 +106,29 @@ local function report(name, points, plan)
   print(("%-34s   us for %s"):format("", table.concat(list, ", ")))
 end
 
--- points measures fn(x) for each x; x_of, if there is one, says what x amounts to.
-local function points_of(list, fn, x_of)
-  local points = {}
+-- points_of measures a query's answer for each x of the list: measured_of(x) returns it. The
+-- time of another one is taken off, if without_of(x) returns that. amount_of(x) says how much
+-- of what is measured there is; x if it is left out.
+local function points_of(list, measured_of, without_of, amount_of)
+  local fns, points = {}, {}
   for i, x in ipairs(list) do
-    points[i] = { x_of and x_of(x) or x, processor_of(function() return fn(x) end) }
+    fns[i] = measured_of(x)
+    if without_of then fns[i + #list] = without_of(x) end
+  end
+  local ns = times_of(fns)
+  for i, x in ipairs(list) do
+    points[i] = { amount_of and amount_of(x) or x, ns[i] - (ns[i + #list] or 0) }
   end
   return points
 end
 
+-- all, counted: what points_of measures of a query.
+local function all(q) return function() return q:all() end end
+local function counted(q) return function() return q:count() end end
+
 -- the constants -------------------------------------------------------------
 
--- Keys that are absent; what it takes to read the values of the condition is left out, by a
+-- Keys that are absent; what it takes to read the values of the condition is taken off, by a
 -- query that asks for none.
 local function report_command()
   local function q(n)
@@ -122,56 +137,50 @@ local function report_command()
     return Item:where { tag = values }
   end
   local segments = math.ceil(rows_wanted / 65536)
-  local points = {}
-  for i, n in ipairs { 10, 40, 100 } do
-    local asked = q(n)
-    points[i] = { 2 * n * segments, processor_of(function() asked:count() end)
-      - processor_of(function() asked:limit(0):all() end) }
-  end
-  report("cost_command", points, (plan_of_count(q(10))))
+  report("cost_command", points_of({ 10, 40, 100 }, function(n) return counted(q(n)) end,
+    function(n) return all(q(n):limit(0)) end, function(n) return 2 * n * segments end),
+    (plan_of_count(q(10))))
 end
 
 local function report_byte()
-  local list = { { half = "one" }, { narrow = model.le(99) }, { shuffled = matching(5e5) } }
-  report("cost_byte", points_of(list, function(c) return Item:where(c):count() end,
+  local list = { { half = "one" }, { narrow = model.le(99) },
+    { shuffled = matching(rows_wanted / 2) } }
+  report("cost_byte", points_of(list, function(c) return counted(Item:where(c)) end, nil,
     function(c) return (select(2, plan_of_count(Item:where(c)))) end),
     (plan_of_count(Item:where(list[2]))))
 end
 
 local function report_entry()
   local function q(n) return Item:where { at = entries(n), half = "one" } end
-  report("cost_entry", points_of({ 4000, 20000, 100000 }, function(n) return q(n):count() end),
-    (plan_of_count(q(20000))))
+  report("cost_entry", points_of({ rows_wanted / 250, rows_wanted / 50, rows_wanted / 10 },
+    function(n) return counted(q(n)) end), (plan_of_count(q(rows_wanted / 50))))
 end
 
 local function report_walked()
   local function q(n) return Item:where { shuffled = matching(n) }:order_by("at"):limit(100) end
-  report("cost_walked", points_of({ rows_wanted / 10, rows_wanted / 50, rows_wanted / 200 },
-    function(n) return q(n):all() end,
+  report("cost_walked", points_of({ rows_wanted / 20, rows_wanted / 50, rows_wanted / 150 },
+    function(n) return all(q(n)) end, nil,
     function(n) return tonumber(q(n):explain { analyze = true }:match "(%d+) entries walked") end),
     q(rows_wanted / 50):explain())
 end
 
 local function report_row()
   local function q(n) return Item:rows():limit(n) end
-  report("cost_row", points_of({ 10, 200, 2000, 10000 }, function(n) return q(n):all() end),
+  report("cost_row", points_of({ 10, 200, 2000, 10000 }, function(n) return all(q(n)) end),
     q(2000):explain())
 end
 
 local function report_ranked()
   local function q(n) return Item:where { shuffled = matching(n) }:order_by("narrow"):limit(10) end
   report("cost_ranked", points_of({ rows_wanted / 20, rows_wanted / 4, rows_wanted * 0.9 },
-    function(n) return q(n):all() end), q(rows_wanted / 4):explain())
+    function(n) return all(q(n)) end), q(rows_wanted / 4):explain())
 end
 
 local function report_sorted()
   local function q(n) return Item:where { shuffled = matching(n) } end
-  local points = {}
-  for i, n in ipairs { 200, 1000, 3000 } do
-    points[i] = { n, processor_of(function() q(n):order_by("at"):all() end)
-      - processor_of(function() q(n):all() end) }
-  end
-  report("cost_sorted", points, q(1000):order_by("at"):explain())
+  report("cost_sorted", points_of({ 200, 1000, 3000 },
+    function(n) return all(q(n):order_by("at")) end, function(n) return all(q(n)) end),
+    q(1000):order_by("at"):explain())
 end
 
 -- where one way overtakes another -------------------------------------------
@@ -185,9 +194,15 @@ local function way_of(q)
   return plan:find "sort the" and way .. ", sort" or way
 end
 
-local function cell(q)
-  local ms, ns = time_of(function() return q:all() end)
-  return ("%-16s %9.3f %9.3f"):format(way_of(q), ms, ns / 1e6)
+-- print_ways prints a line of a table: how queries are answered, and how long that takes.
+local function print_ways(first, ...)
+  local fns, line = {}, { ("%-10d"):format(first) }
+  for i, q in ipairs { ... } do fns[i] = all(q) end
+  local ns, ms = times_of(fns)
+  for i, q in ipairs { ... } do
+    line[i + 1] = ("%-16s %9.3f %9.3f"):format(way_of(q), ms[i], ns[i] / 1e6)
+  end
+  print(table.concat(line, "  "))
 end
 
 local function header(first, ...)
@@ -204,9 +219,9 @@ local function report_driving()
   header("entries", "as planned", "without index", "as alternative")
   for _, n in ipairs { 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000 } do
     local rest, range = matching(rows_wanted / 50), entries(n)
-    print(("%-10d  %s  %s  %s"):format(n, cell(Item:where { at = range, shuffled = rest }),
-      cell(Item:where({ at = range, plain = rest }, { scan = true })),
-      cell(Item:where { model.any { { at = range }, { tag = "absent" } }, shuffled = rest })))
+    print_ways(n, Item:where { at = range, shuffled = rest },
+      Item:where({ at = range, plain = rest }, { scan = true }),
+      Item:where { model.any { { at = range }, { tag = "absent" } }, shuffled = rest })
   end
 end
 
@@ -216,8 +231,7 @@ local function report_walking(limit)
   header("matching", "as planned", "fetched, sorted")
   for _, n in ipairs { 10, 100, 300, 1000, 3000, 10000, 30000 } do
     local q = Item:where { shuffled = matching(n) }
-    print(("%-10d  %s  %s"):format(n, cell(q:order_by("at"):limit(limit)),
-      cell(q:order_by("kind"):order_by("at"):limit(limit))))
+    print_ways(n, q:order_by("at"):limit(limit), q:order_by("kind"):order_by("at"):limit(limit))
   end
 end
 
