@@ -157,6 +157,26 @@ static void read_range(lua_State *L, struct query *q, const struct field *f,
     }
 }
 
+// Both lists grow by doubling; behind the conditions there is always room for
+// query_finish.
+static struct condition *add_condition(struct query *q) {
+    uint32_t n = q->count + 1;
+    if ((n & (n - 1)) == 0) {
+        q->conditions =
+            xrealloc(q->conditions, 2 * n * sizeof q->conditions[0]);
+    }
+    return &q->conditions[q->count++];
+}
+
+static struct clause *add_clause(struct query *q) {
+    uint32_t n = q->clause_count;
+    if ((n & (n - 1)) == 0) {
+        q->clauses = xrealloc(q->clauses, (2 * n + 1) * sizeof q->clauses[0]);
+    }
+    q->clauses[n] = (struct clause){0};
+    return &q->clauses[q->clause_count++];
+}
+
 // read_condition reads { field, "in", list }, { field, "range", low, high,
 // is_above, is_below, is_prefix } or { field, "null" } at index `at`.
 static void read_condition(lua_State *L, struct query *q, int at,
@@ -171,7 +191,7 @@ static void read_condition(lua_State *L, struct query *q, int at,
         lua_fail(L, "model.invalid", "model %s: there is no field '%.60s'",
                  model, name ? name : "?");
     }
-    struct condition *c = &q->conditions[q->count++];
+    struct condition *c = add_condition(q);
     *c = (struct condition){.field = (uint32_t)field};
     const struct field *f = &q->schema->fields[field];
     lua_getfield(L, at, "negated");
@@ -220,8 +240,8 @@ static void read_clause(lua_State *L, struct query *q, int at, bool is_negated,
         lua_settop(L, at);
         return;
     }
-    uint32_t place = q->clause_count++;
-    struct clause *c = &q->clauses[place];
+    uint32_t place = q->clause_count;
+    struct clause *c = add_clause(q);
     if (!group) {
         c->kind = CLAUSE_CONDITION;
         c->condition = q->count;
@@ -243,13 +263,8 @@ static void read_clause(lua_State *L, struct query *q, int at, bool is_negated,
 }
 
 void lua_condition_read(lua_State *L, struct query *q, int index) {
-    // one more for query_finish
-    q->conditions = xcalloc(QUERY_COUNT + 1, sizeof q->conditions[0]);
-    q->clauses = xcalloc(4 * QUERY_COUNT, sizeof q->clauses[0]);
+    q->conditions = xmalloc(2 * sizeof q->conditions[0]);
     lua_pushvalue(L, index);
     read_clause(L, q, lua_gettop(L), false, 0);
     lua_pop(L, 1);
-    q->conditions =
-        xrealloc(q->conditions, (q->count + 1) * sizeof q->conditions[0]);
-    q->clauses = xrealloc(q->clauses, q->clause_count * sizeof q->clauses[0]);
 }

@@ -11,12 +11,6 @@
 static const uint32_t window_least = 16, window_most = 1024; // rows
 static const uint64_t skip_most = 16384; // candidates in one turn
 
-static void gather(struct exec *e);
-
-static void on_pause(struct timer *t) {
-    gather((struct exec *)(void *)((char *)t - offsetof(struct exec, pause)));
-}
-
 // -- life
 
 struct exec *exec_new(struct pool *pool, const struct query *q,
@@ -35,7 +29,6 @@ struct exec *exec_new(struct pool *pool, const struct query *q,
     e->pool = pool;
     e->memory = memory;
     e->references = 1;
-    timer_init(&e->pause, on_pause);
     e->to_skip = q->offset;
     e->left = q->limit;
     return e;
@@ -117,6 +110,9 @@ static void sort_held(struct exec *e) {
 }
 
 static void drop_held(struct exec *e, uint32_t count) {
+    if (count == 0) {
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
         free(e->held[i]);
     }
@@ -273,10 +269,20 @@ static bool needs_sizes(const struct exec *e) {
            plan_needs_sizes(&e->query, e->memory->columns.segments);
 }
 
+static void ask_sizes(struct exec *e,
+                      void (*then)(struct sizes *s, const char *code,
+                                   const char *error));
+
 static void on_sizes(struct sizes *s, const char *code, const char *error) {
     struct exec *e = s->ctx;
     e->sizes = s;
     e->round_trips += s->round_trips;
+    if (source_may_retry(code, &e->tries)) {
+        sizes_free(s);
+        e->sizes = NULL;
+        ask_sizes(e, on_sizes);
+        return;
+    }
     if (code) {
         end(e, code, error);
         return;
@@ -323,6 +329,8 @@ bool exec_count(const struct exec *e, uint64_t *count) {
 
 // -- windows of rows
 
+static void gather(struct exec *e);
+
 // has_moved: the row has another place in the order than it was found at. It
 // may be found there, too; where it was it would stand among the wrong rows,
 // and as the last of a page it would stand for the wrong position.
@@ -332,10 +340,16 @@ static bool has_moved(const struct exec *e, uint32_t i, const struct row *r) {
     return is_by_index && source_key(&e->source, r) != e->keys[i];
 }
 
+static void read_window(struct exec *e);
+
 // on_window: rows that went away, or changed their place, since they were
 // found are left out.
 static void on_window(struct fetch *f, const char *code, const char *error) {
     struct exec *e = f->ctx;
+    if (source_may_retry(code, &e->tries)) {
+        read_window(e);
+        return;
+    }
     if (code) {
         end(e, code, error);
         return;
@@ -365,6 +379,10 @@ static void on_window(struct fetch *f, const char *code, const char *error) {
 
 static void on_ids(struct ids *ids, const char *code, const char *error) {
     struct exec *e = ids->ctx;
+    if (source_may_retry(code, &e->tries)) {
+        read_window(e);
+        return;
+    }
     if (code) {
         end(e, code, error);
         return;
@@ -378,12 +396,20 @@ static void on_ids(struct ids *ids, const char *code, const char *error) {
         }
     }
     e->lost += ids->count - n;
+    e->count = n;
     if (n == 0) {
         gather(e);
         return;
     }
     e->round_trips++;
     fetch_rows(e->pool->shared, e->query.schema, ids->values, n, on_window, e);
+}
+
+// read_window reads the ids of the window's candidates, and then the rows.
+static void read_window(struct exec *e) {
+    e->round_trips++;
+    ids_of_ordinals(e->pool->shared, e->query.schema, e->ordinals, e->count,
+                    on_ids, e);
 }
 
 // take_window takes candidates that are ready, of one group only if rows are
@@ -411,6 +437,27 @@ static uint32_t take_window(struct exec *e) {
     return n;
 }
 
+// take_a_pause lets others take their turn: it waits for the server to answer,
+// so that it ends as every other wait does.
+static void pause_done(struct waiter *w) {
+    gather(w->ctx);
+}
+
+static void pause_failed(struct waiter *w, const char *code, const char *text) {
+    end(w->ctx, code, text);
+}
+
+static const struct sink pause_sink = {sink_ignore_string,  sink_ignore_array,
+                                       sink_ignore_integer, sink_ignore_nil,
+                                       pause_done,          pause_failed};
+
+static void take_a_pause(struct exec *e) {
+    struct conn *c = e->pool->shared;
+    resp_command(conn_out(c), 1);
+    resp_arg_s(conn_out(c), "PING");
+    conn_wait(c, &pause_sink, e);
+}
+
 // on_candidates goes on to the ids and rows of what is ready.
 static void on_candidates(struct source *s, const char *code,
                           const char *error) {
@@ -424,8 +471,8 @@ static void on_candidates(struct source *s, const char *code,
         n = n < e->to_skip ? n : e->to_skip;
         source_drop(s, n);
         e->to_skip -= n;
-        if (e->to_skip && !s->is_over) { // others take their turn
-            timer_start(&e->pool->rt->timers, &e->pause, timer_after(0.001));
+        if (e->to_skip && !s->is_over) {
+            take_a_pause(e);
             return;
         }
     }
@@ -442,9 +489,8 @@ static void on_candidates(struct source *s, const char *code,
         end(e, NULL, NULL);
         return;
     }
-    e->round_trips++;
-    ids_of_ordinals(e->pool->shared, e->query.schema, e->ordinals, n, on_ids,
-                    e);
+    e->count = n;
+    read_window(e);
 }
 
 // gather looks for more rows, unless there are some to hand out.
@@ -473,7 +519,8 @@ void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx) {
         end(e, NULL, NULL);
         return;
     }
-    uint64_t want = e->left < max ? e->left : max;
+    // one more where that is the last: whoever asks for it next need not wait
+    uint64_t want = e->left <= (uint64_t)max + 1 ? e->left : max;
     if (e->window < want || !is_sorting(e)) {
         uint64_t most = want + e->to_skip;
         most = most > window_least ? most : window_least;

@@ -10,7 +10,6 @@
 #ifndef NEAP_MODEL_EXEC_H
 #define NEAP_MODEL_EXEC_H
 
-#include "core/timer.h"
 #include "model/fetch.h"
 #include "model/ids.h"
 #include "model/plan.h"
@@ -41,11 +40,12 @@ struct exec {
     exec_fn done;
     void *ctx;
     uint64_t to_skip, left;
-    struct timer pause; // so that a long skip holds nobody up
     // the window in hand
     uint32_t max, window;
     uint32_t *ordinals;
     uint64_t *keys; // by which they were found
+    uint32_t count;
+    int tries; // of the window, that lost the connection
     // rows that match: in order, but for those that are still to be sorted
     struct row **held;
     uint32_t held_count, held_cap;

@@ -17,6 +17,8 @@ static const uint32_t window_most = 16;      // segments read at a time
 static const uint64_t shared_most = 1 << 20; // bytes on the shared connection
 
 static void go_on(struct source *s);
+static void read_columns(struct source *s, const struct plan *p);
+static void count_path(struct source *s);
 
 // -- life
 
@@ -92,6 +94,15 @@ static void finish_stale(struct source *s) {
     char text[200];
     generation_text(s->query, text, sizeof text);
     finish(s, "model.schema_changed", text);
+}
+
+bool source_may_retry(const char *code, int *tries) {
+    static const int tries_most = 3;
+    if (!code) {
+        *tries = 0;
+    }
+    return code && strcmp(code, "redis.unknown_outcome") == 0 &&
+           ++*tries <= tries_most;
 }
 
 // -- what is ready
@@ -174,6 +185,10 @@ static void on_columns(struct columns *c, const char *code, const char *error) {
     struct source *s = c->ctx;
     s->columns = c; // in case that it failed at once
     s->costs.bytes += c->bytes;
+    if (source_may_retry(code, &s->tries)) {
+        read_columns(s, s->is_tail ? s->plan->tail : s->plan);
+        return;
+    }
     if (code) {
         finish(s, code, error);
         return;
@@ -326,9 +341,29 @@ static void emit(struct source *s, const struct candidate *c) {
     put(s, c->ordinal, c->group, c->key);
 }
 
+static void on_counted(struct walk *w, const char *code, const char *error) {
+    struct source *s = w->ctx;
+    if (source_may_retry(code, &s->tries)) {
+        count_path(s);
+    } else if (!code && s->is_stale) {
+        finish_stale(s);
+    } else {
+        s->count = w->count;
+        finish(s, code, error);
+    }
+}
+
+static void count_path(struct source *s) {
+    generation_ask(s->pool->shared, s->query, &s->is_stale);
+    s->costs.round_trips++;
+    walk_count(s->walk, on_counted, s);
+}
+
 static void on_walked(struct walk *w, const char *code, const char *error) {
     struct source *s = w->ctx;
-    if (code) {
+    // what was read before the connection was lost is good
+    bool is_lost = source_may_retry(code, &s->tries);
+    if (code && !is_lost) {
         finish(s, code, error);
         return;
     }
@@ -339,7 +374,7 @@ static void on_walked(struct walk *w, const char *code, const char *error) {
     const struct candidate *list = (const void *)w->found.data;
     size_t n = w->found.len / sizeof list[0];
     s->costs.entries += n;
-    s->count = w->count;
+    w->is_over = w->is_over && !is_lost;
     for (size_t i = 0; i < n; i++) {
         emit(s, &list[i]);
     }
@@ -423,12 +458,10 @@ void source_open(struct source *s, source_fn done, void *ctx) {
     }
     if (s->query->is_counted && p->is_exact) {
         s->walk = new_walk(s);
-        generation_ask(s->pool->shared, s->query, &s->is_stale);
-        s->costs.round_trips++;
-        walk_count(s->walk, on_walked, s);
-        return;
+        count_path(s);
+    } else {
+        go_on(s);
     }
-    go_on(s);
 }
 
 void source_more(struct source *s, uint64_t wanted, source_fn done, void *ctx) {

@@ -52,8 +52,13 @@ struct source {
     struct ranking ranking;
     uint64_t ranked; // the value of the last row that was readied
     uint32_t group;  // of it
+    int tries;       // of the step in hand, that lost the connection
     struct source_costs costs;
 };
+
+// source_may_retry says whether a step is to be asked again: it only reads, and
+// its connection was lost before the reply came. *tries counts these.
+bool source_may_retry(const char *code, int *tries);
 
 // source_init makes a source for a query and its plan, which live as long as
 // it does. source_clear frees what it holds.

@@ -8,6 +8,16 @@ local fail, invalid = model_error.fail, model_error.invalid
 local null = require("neap.core.json").null
 local Query = query.methods
 
+-- is_narrowed tells whether conditions can leave rows out: a program may have put groups
+-- together that say nothing.
+local function is_narrowed(list)
+  if list.group == "any" then return true end
+  for _, c in ipairs(list) do
+    if not c.group or is_narrowed(c) then return true end
+  end
+  return false
+end
+
 -- check_all refuses what would be meant for every row, unless that is said.
 local function check_all(q, options, what)
   if options ~= nil and type(options) ~= "table" then
@@ -17,7 +27,7 @@ local function check_all(q, options, what)
   for k in pairs(options or {}) do
     if k ~= "all" then error(("%s has no option '%s' (all)"):format(what, tostring(k)), 3) end
   end
-  local is_narrow = #q.conditions > 0 or q.most
+  local is_narrow = is_narrowed(q.conditions) or q.most and q.most < math.huge
   if not is_narrow and not (options and options.all) then
     fail("model.invalid", "model %s: %s without a condition takes { all = true }", q.model.name,
       what)
