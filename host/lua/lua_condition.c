@@ -50,20 +50,25 @@ static void read_values(lua_State *L, struct query *q, struct condition *c,
     struct field plain = f->element ? *f->element : *f;
     plain.has_min = plain.has_max = false;
     uint32_t n = (uint32_t)lua_objlen(L, list);
+    if (n > QUERY_VALUES) {
+        lua_pushfstring(L, "list of %d values", (int)n);
+        fail_condition(L, q, f, "at most 10,000 values are taken",
+                       lua_gettop(L));
+    }
     c->values = xcalloc(n + 1, sizeof c->values[0]);
     for (uint32_t i = 0; i < n; i++) {
         struct buf b = {0};
         struct value v;
         lua_rawgeti(L, list, (int)i + 1);
-        const char *wrong =
-            lua_row_encode_value(L, lua_gettop(L), &plain, &b, &v);
+        int at = lua_gettop(L);
+        const char *wrong = lua_row_encode_value(L, at, &plain, &b, &v);
         if (!wrong && !v.p) {
             wrong = "neap.null cannot stand in a list (model.any has it "
                     "beside one)";
         }
         if (wrong) {
             buf_clear(&b);
-            fail_condition(L, q, f, wrong, lua_gettop(L));
+            fail_condition(L, q, f, wrong, at);
         }
         c->values[c->count].p = xstrndup(b.data ? b.data : "", b.len);
         c->values[c->count++].len = b.len;

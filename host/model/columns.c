@@ -151,7 +151,9 @@ static void ask_expired(struct columns *c) {
     struct buf *out = conn_out(c->conn), key = {0};
     resp_command(out, 1);
     resp_arg_s(out, "TIME");
-    c->until_ms = clock_ms(c) + 1000;
+    c->asked_ms = clock_ms(c);
+    c->margin_ms = c->margin_ms ? c->margin_ms * 2 : 1000;
+    c->until_ms = c->asked_ms + c->margin_ms;
     key_expires(&key, c->query->schema);
     resp_command(out, 5);
     resp_arg_s(out, "ZRANGEBYSCORE");
@@ -237,13 +239,8 @@ static void move_to(struct columns *c, int item) {
 // whole_of returns the rows of the whole index that is the reply's element
 // `item`, or NULL.
 static struct bits *whole_of(const struct columns *c, int item) {
-    int at = 1;
-    for (uint32_t i = 0; i < c->plan->step_count; i++) {
-        if (is_whole(&c->plan->steps[i]) && at++ == item) {
-            return c->whole[i];
-        }
-    }
-    return NULL;
+    bool is = item > 0 && (uint32_t)item <= c->index_count;
+    return is ? c->whole[c->indexes[item - 1]] : NULL;
 }
 
 // take_entry adds an entry of a whole index.
@@ -282,7 +279,8 @@ static void take_expiry(struct columns *c, int item, int i, const char *s,
 // it has to be asked again, as the clocks differ by more than was thought.
 static bool drop_expired(struct columns *c) {
     if (c->now_ms > c->until_ms) {
-        c->memory->ahead_ms += (int64_t)c->now_ms - (int64_t)clock_ms(c);
+        // or the way to it is long, which comes to the same
+        c->memory->ahead_ms += (int64_t)c->now_ms - (int64_t)c->asked_ms;
         return false;
     }
     const struct expiry *list = (const void *)c->expiries.data;
@@ -520,10 +518,13 @@ struct columns *columns_read(
                           .is_all = segments == 0};
     combine_init(&c->machine, q, p);
     c->reads = xcalloc(p->step_count, sizeof c->reads[0]);
+    c->indexes = xcalloc(p->step_count, sizeof c->indexes[0]);
     for (uint32_t i = 0; i < p->step_count; i++) {
         bool is_first = c->machine.same[i] == i;
         if (is_first && is_read(&p->steps[i]) && !is_whole(&p->steps[i])) {
             c->reads[c->read_count++] = i;
+        } else if (is_whole(&p->steps[i])) {
+            c->indexes[c->index_count++] = i;
         }
     }
     if (segments == 0) {
@@ -538,6 +539,7 @@ void columns_free(struct columns *c) {
     release(c);
     buf_clear(&c->expiries);
     free(c->reads);
+    free(c->indexes);
     combine_clear(&c->machine);
     free(c);
 }

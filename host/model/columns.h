@@ -35,14 +35,18 @@ struct columns {
     int first_item;  // of the segments
     uint32_t *reads; // the steps that read something of each segment
     uint32_t read_count;
+    uint32_t *indexes; // the steps that read whole indexes
+    uint32_t index_count;
     struct bits **whole;  // by step: what was read of whole indexes
     struct bits *entries; // of the one in hand
     uint32_t segment;     // in hand, counted from the first
     struct combine machine;
-    uint64_t now_ms, until_ms; // the server's clock; expired until then asked
-    uint32_t member;           // whose expiry comes next
-    struct buf expiries;       // of struct expiry
-    uint32_t top;              // ordinals in use are below it
+    // the server's clock, and ours when it was asked; those expired until then
+    // were asked for
+    uint64_t now_ms, asked_ms, margin_ms, until_ms;
+    uint32_t member;     // whose expiry comes next
+    struct buf expiries; // of struct expiry
+    uint32_t top;        // ordinals in use are below it
     char generation[17];
     char code[32], error[256];
 };

@@ -27,14 +27,16 @@ static void find_same(struct combine *m) {
     uint32_t n = m->plan->step_count;
     m->same = xmalloc((n + 1) * sizeof m->same[0]);
     m->kept = xcalloc(n + 1, sizeof m->kept[0]);
+    uint32_t begin = 0; // of the steps of the condition in hand: all different
     for (uint32_t i = 0; i < n; i++) {
+        const struct plan_step *steps = m->plan->steps;
+        begin = i && steps[i].condition == steps[i - 1].condition ? begin : i;
         uint32_t first = 0;
-        while (first < i &&
-               !is_same(m->query, &m->plan->steps[first], &m->plan->steps[i])) {
+        while (first < begin && !is_same(m->query, &steps[first], &steps[i])) {
             first++;
         }
-        m->same[i] = first;
-        if (first < i) {
+        m->same[i] = first < begin ? first : i;
+        if (first < begin) {
             buf_reserve(&m->kept[first], 1); // shows that it is to be kept
         }
     }

@@ -15,9 +15,10 @@
 #define NO_LIMIT UINT64_MAX
 
 enum {
-    QUERY_ORDERS = 8,   // fields to order by, at most
-    QUERY_DEPTH = 16,   // of nested groups, at most
-    QUERY_COUNT = 1024, // conditions, at most
+    QUERY_ORDERS = 8,     // fields to order by, at most
+    QUERY_DEPTH = 16,     // of nested groups, at most
+    QUERY_COUNT = 1024,   // conditions, at most
+    QUERY_VALUES = 10000, // of a condition, at most
 };
 
 enum condition_op {
