@@ -144,7 +144,7 @@ static void on_orphan(struct exec *e, const char *code, const char *error) {
 
 // let_go: the execution ends by itself, the box is of no use from then on.
 static void let_go(struct box *b) {
-    if (exec_is_busy(b->exec)) {
+    if (exec_is_running(b->exec)) {
         lua_State *L = b->m->rt->L;
         lua_rawgeti(L, LUA_REGISTRYINDEX, b->model);
         lua_model_hold(L, b->m, lua_gettop(L));
@@ -162,7 +162,9 @@ static bool abandon(struct task *t, void *ctx) {
     return true;
 }
 
-// push_rows pushes the list of the rows in hand. // [-0, +1]
+// push_rows pushes the list of the rows in hand, and lets the next ones be
+// read.
+// [-0, +1]
 static void push_rows(lua_State *L, struct box *b) {
     struct exec *e = b->exec;
     lua_createtable(L, (int)e->row_count, 0);
@@ -173,6 +175,7 @@ static void push_rows(lua_State *L, struct box *b) {
         e->rows[i] = NULL;
     }
     e->row_count = 0;
+    exec_read_ahead(e);
 }
 
 static void on_step(struct exec *e, const char *code, const char *error) {

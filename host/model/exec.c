@@ -65,6 +65,10 @@ void exec_forget(struct exec *e, exec_fn done, void *ctx) {
 }
 
 bool exec_is_busy(const struct exec *e) {
+    return e->done != NULL;
+}
+
+bool exec_is_running(const struct exec *e) {
     return e->references > 1;
 }
 
@@ -74,8 +78,20 @@ static void begin(struct exec *e, exec_fn done, void *ctx) {
     e->ctx = ctx;
 }
 
+// end ends the operation under way: with a call, or, if it was begun ahead of
+// the next one, with a note for that.
 static void end(struct exec *e, const char *code, const char *error) {
-    e->done(e, code, error);
+    exec_fn done = e->done;
+    e->is_full = !code && e->max && e->row_count == e->max;
+    e->done = NULL;
+    if (done) {
+        e->ahead = AHEAD_NOT;
+        done(e, code, error);
+    } else {
+        e->ahead = AHEAD_READY;
+        snprintf(e->code, sizeof e->code, "%s", code ? code : "");
+        snprintf(e->error, sizeof e->error, "%s", error ? error : "");
+    }
     exec_release(e);
 }
 
@@ -507,8 +523,7 @@ static void gather(struct exec *e) {
     source_more(&e->source, e->window + skip + 1, on_candidates, e);
 }
 
-void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx) {
-    begin(e, done, ctx);
+static void next_window(struct exec *e, uint32_t max) {
     free_list(e->rows, e->row_count);
     e->rows = NULL;
     e->row_count = 0;
@@ -528,4 +543,28 @@ void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx) {
         e->window = (uint32_t)(is_counting_candidates(e) ? want : most);
     }
     gather(e);
+}
+
+void exec_read_ahead(struct exec *e) {
+    bool is_streamed = e->plan.way == PLAN_COLUMNS || e->plan.way == PLAN_WALK;
+    if (e->is_full && is_streamed && !is_sorting(e) &&
+        e->query.limit == NO_LIMIT) {
+        begin(e, NULL, NULL);
+        e->ahead = AHEAD_RUNNING;
+        next_window(e, e->max);
+    }
+}
+
+void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx) {
+    if (e->ahead == AHEAD_RUNNING) {
+        e->done = done;
+        e->ctx = ctx;
+        return;
+    }
+    begin(e, done, ctx);
+    if (e->ahead == AHEAD_READY) {
+        end(e, e->code[0] ? e->code : NULL, e->error);
+    } else {
+        next_window(e, max);
+    }
 }

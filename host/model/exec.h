@@ -27,6 +27,9 @@ struct exec_memory {
     struct sizes_memory sizes;
 };
 
+// The next window, which is read while the rows of one are made use of.
+enum exec_ahead { AHEAD_NOT, AHEAD_RUNNING, AHEAD_READY };
+
 struct exec {
     struct query query; // owned: conditions and their values
     struct plan plan;
@@ -37,8 +40,11 @@ struct exec {
     int references;
     bool is_open;
     bool is_stale; // the stored definition is another one
-    exec_fn done;
+    exec_fn done;  // NULL: nobody waits
     void *ctx;
+    enum exec_ahead ahead;
+    bool is_full; // the last window had as many rows as it was to have
+    char code[32], error[256]; // AHEAD_READY: what it ended with
     uint64_t to_skip, left;
     // the window in hand
     uint32_t max, window;
@@ -73,8 +79,10 @@ void exec_release(struct exec *e);
 // called in the place of its function.
 void exec_forget(struct exec *e, exec_fn done, void *ctx);
 
-// exec_is_busy says whether an operation is under way.
+// exec_is_busy says whether an operation is under way; exec_is_running also
+// whether the next window is being read ahead.
 bool exec_is_busy(const struct exec *e);
+bool exec_is_running(const struct exec *e);
 
 // exec_open asks for sizes if they matter, plans, and reads what has to be
 // known before rows can be handed out. exec_plan only plans.
@@ -83,6 +91,10 @@ void exec_plan(struct exec *e, exec_fn done, void *ctx);
 
 // exec_next leaves up to `max` rows in rows[0..row_count).
 void exec_next(struct exec *e, uint32_t max, exec_fn done, void *ctx);
+
+// exec_read_ahead begins to read the next window of many, once the rows of this
+// one were taken.
+void exec_read_ahead(struct exec *e);
 
 // exec_count returns whether it is known how many rows match, without looking
 // at them: after exec_open of a query that is counted.
