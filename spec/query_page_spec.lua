@@ -267,15 +267,15 @@ describe("rows that nobody touches", function()
     local i = worker
     while not state.is_over do
       i = i + 7
-      local row = Item:load(i % 100 * 2 + 1)
+      local row = Item:load(i % 70 * 2 + 1)
       if row then change(row, i) else Item:create { at = i % 12, group = "g1", name = "made" } end
     end
   end
 
   case("come once and in order, in every kind of walk, while tasks move others", function()
-    fill(Item, 1, 200)
+    fill(Item, 1, 140)
     local even = {}
-    for id = 2, 200, 2 do even[id] = true end
+    for id = 2, 140, 2 do even[id] = true end
     local state, writers = {}, {}
     for worker = 1, 4 do writers[worker] = neap.spawn(write_for, state, worker) end
     for _, one in ipairs(queries()) do
