@@ -121,7 +121,7 @@ describe("a condition on a field with an index of any kind", function()
       for _, row in ipairs(rows) do
         local v = row[name]
         if is_list and v then v = v[1] end
-        if v ~= nil and row.id <= 7 then
+        if v ~= nil and row.id <= 4 then
           local function is(r)
             if is_list then return contains(r[name], v) end
             return r[name] == v

@@ -252,6 +252,48 @@ describe("the pages of a query", function()
   end)
 end)
 
+describe("rows that nobody touches", function()
+  -- change makes a row look like another; it is one of those with an odd id.
+  local function change(row, i)
+    for name, value in pairs(attributes_of(i)) do
+      if name ~= "code" then row[name] = value end
+    end
+    pcall(row.save, row)
+    if i % 20 == 0 then pcall(row.delete, row) end
+  end
+
+  -- write_for changes odd rows, and creates some, until it is told to stop.
+  local function write_for(state, worker)
+    local i = worker
+    while not state.is_over do
+      i = i + 7
+      local row = Item:load(i % 70 * 2 + 1)
+      if row then change(row, i) else Item:create { at = i % 12, group = "g1", name = "made" } end
+    end
+  end
+
+  case("come once and in order, in every kind of walk, while tasks move others", function()
+    fill(Item, 1, 140)
+    local even = {}
+    for id = 2, 140, 2 do even[id] = true end
+    local state, writers = {}, {}
+    for worker = 1, 4 do writers[worker] = neap.spawn(write_for, state, worker) end
+    for _, one in ipairs(queries()) do
+      local name, query = one[1], one[2]
+      local want = only(query():ids(), even)
+      local looped = {}
+      for row in query():each() do looped[#looped + 1] = row.id end
+      without_repeats(looped)
+      assert.same(want, only(looped, even), name)
+      local paged = only(pages_of(query(), 20), even)
+      without_repeats(paged)
+      assert.same(want, paged, name)
+    end
+    state.is_over = true
+    for _, writer in ipairs(writers) do writer:join() end
+  end)
+end)
+
 describe("a cursor", function()
   case("stands for the same position when the plan changes between two pages", function()
     local list = {}
