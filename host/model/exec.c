@@ -10,6 +10,7 @@
 
 static const uint32_t window_least = 16, window_most = 1024; // rows
 static const uint64_t skip_most = 16384; // candidates in one turn
+static const uint64_t wary_from = 512;   // rows that were fetched
 
 // -- life
 
@@ -358,6 +359,20 @@ static bool has_moved(const struct exec *e, uint32_t i, const struct row *r) {
 
 static void read_window(struct exec *e);
 
+// be_wary changes the plan if hardly any row that it fetches matches: its
+// estimates were wrong, or the rows that match lie together.
+static void be_wary(struct exec *e) {
+    struct plan p;
+    bool is_bad = e->fetched > wary_from && e->matched * 16 < e->fetched;
+    if (is_bad && !e->query.after &&
+        plan_make_wary(&e->query, e->sizes ? &e->sizes->plan : NULL, &e->plan,
+                       &p)) {
+        source_forget_columns(&e->source); // which belong to the old plan
+        plan_clear(&e->plan);
+        e->plan = p;
+    }
+}
+
 // on_window: rows that went away, or changed their place, since they were
 // found are left out.
 static void on_window(struct fetch *f, const char *code, const char *error) {
@@ -390,6 +405,7 @@ static void on_window(struct fetch *f, const char *code, const char *error) {
     if (is_sorting(e)) {
         prune(e);
     }
+    be_wary(e);
     gather(e);
 }
 

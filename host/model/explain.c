@@ -78,15 +78,21 @@ static void add_range(const struct field *f, const struct condition *c,
     }
 }
 
-static void add_text_range(const struct condition *c, struct buf *b) {
+static void add_text_range(const struct condition *c, bool is_negated,
+                           struct buf *b) {
     struct buf text = {0};
     bool is_prefix = false;
     if (c->least.p) {
         int at = bound_text(c->least, &text);
         is_prefix = at < 0;
-        add_quoted(is_prefix ? "begins with" : at ? "above" : "from", &text, b);
+        buf_adds(b, is_negated ? is_prefix ? " does not" : " is not" : "");
+        add_quoted(is_prefix ? is_negated ? "begin with" : "begins with"
+                   : at      ? "above"
+                             : "from",
+                   &text, b);
     }
     if (c->most.p && !is_prefix) {
+        buf_adds(b, is_negated && !c->least.p ? " is not" : "");
         text.len = 0;
         int at = bound_text(c->most, &text);
         add_quoted(at ? "up to" : "below", &text, b);
@@ -107,14 +113,15 @@ static void add_condition(const struct query *q, uint32_t i,
                                                             : " has no value");
         return;
     }
-    buf_adds(b, is_negated ? " is not" : "");
+    bool is_text = c->least.p || c->most.p;
+    buf_adds(b, is_negated && !is_text ? " is not" : "");
     if (c->op == COND_IN && c->count == 1) {
         buf_adds(b, is_negated ? " " : f->element ? " contains " : " = ");
         add_text(c->values[0], b);
     } else if (c->op == COND_IN) {
         buf_printf(b, " one of %u values", c->count);
-    } else if (c->least.p || c->most.p) {
-        add_text_range(c, b);
+    } else if (is_text) {
+        add_text_range(c, is_negated, b);
     } else {
         add_range(f, c, b);
     }

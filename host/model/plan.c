@@ -11,13 +11,13 @@
 
 // What things cost, in nanoseconds of everybody's time together. spec/bench/
 // query_cost.lua measures them; only their ratios matter.
-static const double cost_command = 600; // to ask for one key
-static const double cost_byte = 0.2;    // of a column, read and combined
-static const double cost_entry = 150;   // of an ordered index, as a set
-static const double cost_walked = 300;  // of an ordered index, in order
-static const double cost_row = 3000;    // its id, the row, its decoding
-static const double cost_ranked = 20;   // to sort a row by a packed column
-static const double cost_sorted = 500;  // to sort a row that was fetched
+static const double cost_command = 1200; // to ask for one key
+static const double cost_byte = 0.5;     // of a column, read and combined
+static const double cost_entry = 100;    // of an ordered index, as a set
+static const double cost_walked = 400;   // of an ordered index, in order
+static const double cost_row = 5000;     // its id, the row, its decoding
+static const double cost_ranked = 5;     // to sort a row by a packed column
+static const double cost_sorted = 500;   // to sort a row that was fetched
 
 static const double fetch_most = 4096; // rows that are sorted in memory
 
@@ -306,7 +306,8 @@ static void weigh_columns(const struct planner *s, enum plan_order order,
         if (order == ORDER_FETCHED && one.candidates > fetch_most) {
             one.ns *= 1000; // only if there is no other way
         }
-        if (best->ns < 0 || one.ns < best->ns) {
+        bool is_allowed = !q->is_wary || one.is_exact;
+        if (is_allowed && (best->ns < 0 || one.ns < best->ns)) {
             *best = one;
         }
         const struct top *top = &s->tops[i];
@@ -350,7 +351,7 @@ static void weigh_walk(const struct planner *s, struct option *best) {
                                     wanted(q, INFINITY) > o.matching / 2);
     bool is_much = o.order == ORDER_FETCHED && entries > fetch_most &&
                    !(q->is_counted && o.is_exact);
-    if (needs_tail || is_much) {
+    if (needs_tail || is_much || (q->is_wary && o.is_tested)) {
         return;
     }
     if (best->ns < 0 || o.ns < best->ns) {
@@ -525,6 +526,11 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     }
     find_tops(&s);
     struct option o = choose(&s);
+    if (o.ns < 0) { // a wary query, not all of whose conditions have columns
+        free(s.tops);
+        snprintf(error, size, "there is no exact plan");
+        return -1;
+    }
     p->way = o.way;
     p->order = o.order;
     p->is_exact = o.is_exact;
@@ -553,6 +559,24 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     }
     free(s.tops);
     return 0;
+}
+
+bool plan_make_wary(struct query *q, const struct plan_sizes *sizes,
+                    const struct plan *old, struct plan *p) {
+    char error[8];
+    bool is_fit = old->order == ORDER_NONE || old->order == ORDER_WALK;
+    if (q->is_wary || !old->is_tested || !is_fit) {
+        return false;
+    }
+    q->is_wary = true;
+    if (plan_make(q, sizes, p, error, sizeof error) < 0) {
+        return false;
+    }
+    if (p->way == PLAN_COLUMNS && p->order == old->order) {
+        return true;
+    }
+    plan_clear(p);
+    return false;
 }
 
 bool plan_needs_sizes(const struct query *q, uint32_t segments) {

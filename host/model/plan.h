@@ -93,6 +93,12 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
               struct plan *p, char *error, size_t size);
 void plan_clear(struct plan *p);
 
+// plan_make_wary makes a plan in the same order that reads the columns of all
+// conditions, for a query whose candidates turn out not to match. Returns
+// false if there is none.
+bool plan_make_wary(struct query *q, const struct plan_sizes *sizes,
+                    const struct plan *old, struct plan *p);
+
 // plan_correct: now that the columns were read, `found` rows of them are left.
 // It changes to ORDER_FETCHED if walking would take longer than sorting.
 void plan_correct(const struct query *q, const struct plan_sizes *sizes,

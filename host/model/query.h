@@ -68,9 +68,10 @@ struct query {
     uint32_t order_count;
     uint64_t limit, offset;
     struct row *after; // only rows that come behind it in the order; or NULL
-    bool may_scan;     // conditions without an index are tested on the rows
-    bool is_counted;   // only their number is wanted
-    bool is_tallied;   // likewise, and what the field orders[0] has
+    bool is_wary;  // an estimate was wrong: columns of all conditions are read
+    bool may_scan; // conditions without an index are tested on the rows
+    bool is_counted; // only their number is wanted
+    bool is_tallied; // likewise, and what the field orders[0] has
 };
 
 // query_finish derives what the clauses say of each condition, makes ranges of

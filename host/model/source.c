@@ -154,6 +154,22 @@ uint64_t source_key(const struct source *s, const struct row *r) {
     return key;
 }
 
+// What a walk has found is behind it, so that stays ready; ordinals are
+// scanned again from the first one that nobody took.
+void source_forget_columns(struct source *s) {
+    if (s->columns) {
+        columns_free(s->columns);
+        s->columns = NULL;
+    }
+    s->window = 0;
+    s->is_over = false;
+    const struct candidate *first = source_peek(s);
+    if (s->plan->order == ORDER_NONE && first) {
+        s->scan = first->ordinal;
+        source_drop(s, source_ready(s));
+    }
+}
+
 // -- columns
 
 // column_bytes returns about how many bytes the columns of a window have.
@@ -193,7 +209,7 @@ static void on_columns(struct columns *c, const char *code, const char *error) {
         finish(s, code, error);
         return;
     }
-    for (uint32_t i = 0; s->is_tail && i < c->segments; i++) {
+    for (uint32_t i = 0; s->walk && i < c->segments; i++) {
         walk_take_out(s->walk, c->first + i, &c->rows[i]);
     }
     go_on(s);
@@ -399,6 +415,10 @@ static void walk_on(struct source *s) {
 // go_on_walking: returns false when it has asked for more.
 static bool go_on_walking(struct source *s) {
     const struct plan *p = s->plan;
+    if (p->way == PLAN_COLUMNS && !s->columns) { // of a plan that was changed
+        read_columns(s, p);
+        return false;
+    }
     if (!s->walk) {
         s->walk = new_walk(s);
     }
@@ -424,6 +444,9 @@ static void go_on(struct source *s) {
             }
         } else if (s->plan->order == ORDER_PACKED) {
             s->is_over = !rank(s);
+        } else if (!s->columns) { // likewise
+            read_columns(s, s->plan);
+            return;
         } else if (!scan_bits(s)) {
             if (is_windowed(s) &&
                 s->scan / SCHEMA_SEGMENT < s->columns->total) {

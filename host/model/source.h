@@ -80,6 +80,10 @@ uint64_t source_found(const struct source *s);
 // source_more readies `wanted` candidates, or all that there are.
 void source_more(struct source *s, uint64_t wanted, source_fn done, void *ctx);
 
+// source_forget_columns: the plan is going to be changed, to one in the same
+// order that reads columns of its own.
+void source_forget_columns(struct source *s);
+
 // source_ready returns how many candidates are ready, source_peek the first of
 // them, source_drop passes over so many.
 uint64_t source_ready(const struct source *s);

@@ -278,9 +278,9 @@ end
 --- Model:where { field = value, ... } or Model:where(field, value): a query. A
 -- value is compared, a list means any of its values, model.between a range,
 -- neap.null rows without a value. Several conditions must all hold.
-function Model:where(field, ...)
+function Model:where(field, value, options)
   check_self(self, "where")
-  return query.new(self):where(field, ...)
+  return query.new(self):where(field, value, options)
 end
 
 --- Model:rows(): a query for all rows.

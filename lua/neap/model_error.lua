@@ -3,10 +3,10 @@ local FAIL = require("neap.core.task").FAIL
 local errors = require "neap.core.error"
 local M = {}
 
---- check(...): passes on what a wait returned, or raises its failure.
-function M.check(...)
-  if (...) == FAIL then error((select(2, ...)), 0) end
-  return ...
+--- check(a, b): passes on what a wait returned, or raises its failure.
+function M.check(a, b)
+  if a == FAIL then error(b, 0) end
+  return a, b
 end
 
 --- read(fn, ...): what fn returns, which only reads: when the connection was lost

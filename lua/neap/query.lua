@@ -40,25 +40,20 @@ end
 --- query:where(conditions[, { scan = true }]), query:where(field, value[, options]): with more
 -- conditions. Queries are immutable: each method that narrows one returns another.
 -- scan allows conditions without an index: rows are read and tested.
-function Query:where(field, ...)
+function Query:where(field, value, options)
   local model = self.model
   local list = { group = "all", unpack(self.conditions) }
-  local scan
   if type(field) == "table" then
-    scan = check_options((...))
+    options = value
     if next(field) == nil then
       fail("model.invalid", "model %s: where {} has no condition; rows() means all of them",
         model.name)
     end
     list[#list + 1] = condition.of(model, field)
   else
-    if select("#", ...) == 0 then
-      fail("model.invalid", "model %s: where(field, value) has no value", model.name)
-    end
-    local value, options = ...
-    scan = check_options(options)
     list[#list + 1] = condition.one(model, field, value)
   end
+  local scan = check_options(options)
   local copy = changed(self, { conditions = list, scan = scan or self.scan })
   condition.check(model, list, copy.scan) -- says now what is wrong with it
   return copy
@@ -147,24 +142,33 @@ end
 
 local told = setmetatable({}, { __mode = "k" }) -- by model, when rows were last said to be gone
 
--- tell_gone logs a row that was deleted behind the mapper's back: its bit is set, its hash is
--- not there, and neither has changed when both are looked at again, together.
+-- find_gone returns the key of a row whose bit is set and whose hash is not there, and that
+-- has its ordinal before and after both were looked at: others may take over one that is free.
+local function find_gone(model, ordinals)
+  local live = core.keys(model.core).live
+  local ids = check(core.ids(model.core, ordinals))
+  local found = model.redis:multi(function(tx)
+    for i, n in ipairs(ordinals) do
+      tx:getbit(live .. math.floor(n / 65536), n % 65536)
+      tx:exists(ids[i] and core.row_key(model.core, ids[i]) or live)
+    end
+  end)
+  local again = check(core.ids(model.core, ordinals))
+  for i = 1, #ordinals do
+    local is_gone = found[2 * i - 1] == 1 and found[2 * i] == 0
+    if is_gone and ids[i] and ids[i] == again[i] then return ids[i] end
+  end
+end
+
+-- tell_gone logs that a row was deleted behind the mapper's back; the query itself is not
+-- concerned.
 local function tell_gone(model, ordinals)
   if told[model] and monotonic() - told[model] < 60 then return end
-  local ids = core.ids(model.core, ordinals)
-  local live = core.keys(model.core).live
-  for i, n in ipairs(ordinals) do
-    local key = ids ~= FAIL and ids[i] and core.row_key(model.core, ids[i])
-    local found = key and model.redis:multi(function(tx)
-      tx:getbit(live .. math.floor(n / 65536), n % 65536)
-      tx:exists(key)
-    end)
-    if found and found[1] == 1 and found[2] == 0 then
-      told[model] = monotonic()
-      log.warn("model %s: the row %s is gone, but its index entries are not: it was not deleted "
-        .. "by neap; verify { repair = true } takes them out", model.name, ids[i])
-      return
-    end
+  told[model] = monotonic()
+  local ok, id = pcall(find_gone, model, ordinals)
+  if ok and id then
+    log.warn("model %s: the row %s is gone, but its index entries are not: it was not deleted "
+      .. "by neap; verify { repair = true } takes them out", model.name, id)
   end
 end
 
