@@ -456,6 +456,12 @@ static void allocate(struct columns *c, uint32_t segments) {
 
 // read_again says whether the reply was not enough, and asks for another.
 static bool read_again(struct columns *c) {
+    if (c->top > INT32_MAX) {
+        static const char text[] =
+            "the number of rows in the meta hash is none";
+        note_error(c, "model.damaged", text, sizeof text - 1);
+        return false;
+    }
     c->total = (c->top + SCHEMA_SEGMENT - 1) / SCHEMA_SEGMENT;
     if (c->is_all && c->total > c->segments) {
         allocate(c, c->total);

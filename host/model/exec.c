@@ -42,6 +42,17 @@ static void free_list(struct row **rows, uint32_t count) {
     free(rows);
 }
 
+static void drop_held(struct exec *e, uint32_t count) {
+    if (count == 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        free(e->held[i]);
+    }
+    e->held += count;
+    e->held_count -= count;
+}
+
 void exec_release(struct exec *e) {
     if (--e->references > 0) {
         return;
@@ -50,7 +61,8 @@ void exec_release(struct exec *e) {
     if (e->sizes) {
         sizes_free(e->sizes);
     }
-    free_list(e->held, e->held_count);
+    drop_held(e, e->held_count);
+    free(e->held_memory);
     free_list(e->rows, e->row_count);
     plan_clear(&e->plan);
     query_clear(&e->query);
@@ -126,17 +138,6 @@ static void sort_held(struct exec *e) {
     e->is_sorted = true;
 }
 
-static void drop_held(struct exec *e, uint32_t count) {
-    if (count == 0) {
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        free(e->held[i]);
-    }
-    e->held_count -= count;
-    memmove(e->held, e->held + count, e->held_count * sizeof e->held[0]);
-}
-
 // prune drops rows that are beyond the limit whatever follows.
 static void prune(struct exec *e) {
     uint64_t need = e->left == NO_LIMIT ? NO_LIMIT : e->left + e->to_skip;
@@ -155,10 +156,15 @@ static void hold(struct exec *e, struct row *r) {
         free(r);
         return;
     }
+    if (e->held != e->held_memory) { // some were handed out
+        memmove(e->held_memory, e->held, e->held_count * sizeof e->held[0]);
+    }
     if (e->held_count == e->held_cap) {
         e->held_cap = e->held_cap ? e->held_cap * 2 : 64;
-        e->held = xrealloc(e->held, e->held_cap * sizeof e->held[0]);
+        e->held_memory =
+            xrealloc(e->held_memory, e->held_cap * sizeof e->held[0]);
     }
+    e->held = e->held_memory;
     e->held[e->held_count++] = r;
     e->is_sorted = false;
     e->matched++;

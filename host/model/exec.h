@@ -55,6 +55,7 @@ struct exec {
     // rows that match: in order, but for those that are still to be sorted
     struct row **held;
     uint32_t held_count, held_cap;
+    struct row **held_memory; // held lies in it, behind what was handed out
     bool is_sorted;
     uint32_t group; // of those that are held
     // the result: rows in order; the callback may take them

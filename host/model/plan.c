@@ -593,7 +593,7 @@ bool plan_needs_sizes(const struct query *q, uint32_t segments) {
             return true;
         }
     }
-    return segments > 1 || (s.has_path && q->count > 0);
+    return segments != 1 || (s.has_path && q->count > 0); // 0: not known yet
 }
 
 void plan_correct(const struct query *q, const struct plan_sizes *sizes,

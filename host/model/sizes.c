@@ -13,6 +13,7 @@
 #include "model/combine.h"
 #include "model/index.h"
 #include "model/key.h"
+#include "model/packed.h"
 #include "model/steps.h"
 #include "model/value.h"
 
@@ -25,10 +26,10 @@ enum {
 // What an answer says.
 enum about {
     ABOUT_TOP,     // ordinals in use
-    ABOUT_ROWS,    // rows of the segment that is looked at
+    ABOUT_ROWS,    // rows of a segment that is looked at
     ABOUT_PATH,    // entries of the path
     ABOUT_ENTRIES, // entries of an ordered index that fulfil a condition
-    ABOUT_BITS,    // rows of that segment
+    ABOUT_BITS,    // rows of such a segment
     ABOUT_SAMPLE,  // rows of a sample
 };
 
@@ -126,9 +127,10 @@ static void ask_lex(struct sizes *s, struct question *q, uint32_t field,
     put(s, q, &b);
 }
 
-static void column_key(const struct sizes *s, uint32_t field, struct buf *key) {
+static void column_key(const struct sizes *s, uint32_t field, uint32_t segment,
+                       struct buf *key) {
     key_column_prefix(key, s->query->schema, field);
-    buf_addu(key, s->segment);
+    buf_addu(key, segment);
 }
 
 static void ask_bits(struct sizes *s, struct question *q, const char *name,
@@ -138,14 +140,15 @@ static void ask_bits(struct sizes *s, struct question *q, const char *name,
     put(s, q, &b);
 }
 
-static void ask_value(struct sizes *s, int i, uint32_t value, double weight) {
+static void ask_value(struct sizes *s, int i, uint32_t value, double weight,
+                      uint32_t segment) {
     const struct condition *c = &s->query->conditions[i];
     const struct field *f = &s->query->schema->fields[c->field];
     for (int is_set = 0; is_set <= (f->index == INDEX_SET); is_set++) {
         struct buf key = {0};
         struct question *q = add(s, ABOUT_BITS, i);
         q->weight = weight;
-        column_key(s, c->field, &key);
+        column_key(s, c->field, segment, &key);
         buf_addc(&key, is_set ? KEY_SMALL_SET : KEY_BITMAP);
         key_value(&key, c->values[value]);
         ask_bits(s, q, is_set ? "SCARD" : "BITCOUNT", &key);
@@ -156,19 +159,23 @@ static void ask_values(struct sizes *s, int i) {
     const struct condition *c = &s->query->conditions[i];
     uint32_t n = c->count < values_most ? c->count : values_most;
     for (uint32_t v = 0; v < n; v++) {
-        ask_value(s, i, v, (double)c->count / n);
+        for (uint32_t k = 0; k < s->segment_count; k++) {
+            ask_value(s, i, v, (double)c->count / n, s->segments[k]);
+        }
     }
 }
 
 static void ask_packed(struct sizes *s, int i) {
     const struct condition *c = &s->query->conditions[i];
     int width = s->query->schema->fields[c->field].width;
-    struct buf b = {0}, key = {0};
-    column_key(s, c->field, &key);
-    command(&b, 4, "GETRANGE", &key);
-    resp_arg_u(&b, 0);
-    resp_arg_u(&b, (uint64_t)(sample_rows * width - 1));
-    put(s, add(s, ABOUT_SAMPLE, i), &b);
+    for (uint32_t k = 0; k < s->segment_count; k++) {
+        struct buf b = {0}, key = {0};
+        column_key(s, c->field, s->segments[k], &key);
+        command(&b, 4, "GETRANGE", &key);
+        resp_arg_u(&b, 0);
+        resp_arg_u(&b, (uint64_t)(sample_rows * width - 1));
+        put(s, add(s, ABOUT_SAMPLE, i), &b);
+    }
 }
 
 static void ask_ranged(struct sizes *s, int i) {
@@ -214,10 +221,12 @@ static void ask_condition(struct sizes *s, int i) {
     } else if (!steps_have_values(f) || c->op == COND_RANGE) {
         ask_ranged(s, i);
     } else if (c->op == COND_NULL) {
-        struct buf key = {0};
-        column_key(s, c->field, &key);
-        buf_adds(&key, KEY_NULL);
-        ask_bits(s, add(s, ABOUT_BITS, i), "BITCOUNT", &key);
+        for (uint32_t k = 0; k < s->segment_count; k++) {
+            struct buf key = {0};
+            column_key(s, c->field, s->segments[k], &key);
+            buf_adds(&key, KEY_NULL);
+            ask_bits(s, add(s, ABOUT_BITS, i), "BITCOUNT", &key);
+        }
     } else {
         ask_values(s, i);
     }
@@ -248,55 +257,92 @@ static void ask_rows(struct sizes *s) {
     command(&b, 3, "HGET", &key);
     resp_arg_s(&b, "top");
     put(s, add(s, ABOUT_TOP, -1), &b);
-    key_rows_prefix(&key, s->query->schema);
-    buf_addu(&key, s->segment);
-    ask_bits(s, add(s, ABOUT_ROWS, -1), "BITCOUNT", &key);
+    for (uint32_t k = 0; k < s->segment_count; k++) {
+        key_rows_prefix(&key, s->query->schema);
+        buf_addu(&key, s->segments[k]);
+        ask_bits(s, add(s, ABOUT_ROWS, -1), "BITCOUNT", &key);
+    }
 }
 
 // -- what the answers say
 
+// What was counted of a condition.
+struct found {
+    double entries, bits, sampled, of; // sampled ones among `of` with a value
+    bool has_entries, has_bits;
+};
+
+// A packed column's sample: those that match, and those with a value.
+static uint64_t pack_sample(uint32_t found, uint32_t of) {
+    return (uint64_t)found << 32 | of;
+}
+
+static void count_answer(const struct question *q, struct found *f) {
+    double n = (double)q->answer * q->weight;
+    if (q->about == ABOUT_ENTRIES) {
+        f->entries += n;
+        f->has_entries = true;
+    } else if (q->about == ABOUT_BITS) {
+        f->bits += n;
+        f->has_bits = true;
+    } else if (q->about == ABOUT_SAMPLE) {
+        f->sampled += (double)(q->answer >> 32);
+        f->of += (double)(q->answer & UINT32_MAX);
+    }
+}
+
+// matches_of concludes from what was counted; factor is how many rows one of
+// the segments stands for.
+static uint64_t matches_of(const struct sizes *s, uint32_t i,
+                           const struct found *f, double factor) {
+    const struct condition *c = &s->query->conditions[i];
+    const struct field *field = &s->query->schema->fields[c->field];
+    double rows = (double)s->plan.rows;
+    if (f->has_entries) {
+        bool is_rest = c->op == COND_NULL && !steps_have_values(field);
+        double rest = f->entries < rows ? rows - f->entries : 0;
+        return (uint64_t)(is_rest ? rest : f->entries);
+    }
+    if (f->has_bits && s->sample > 0) {
+        return (uint64_t)(f->bits * factor);
+    }
+    return f->of > 0 && c->op != COND_NULL
+               ? (uint64_t)(f->sampled / f->of * rows)
+               : PLAN_UNKNOWN;
+}
+
+// slots_of returns how many ordinals in use the segments have.
+static double slots_of(const struct sizes *s) {
+    double n = 0;
+    for (uint32_t k = 0; k < s->segment_count; k++) {
+        double left = (double)s->top - (double)s->segments[k] * SCHEMA_SEGMENT;
+        n += left < 0 ? 0 : left < SCHEMA_SEGMENT ? left : SCHEMA_SEGMENT;
+    }
+    return n;
+}
+
 static void conclude(struct sizes *s) {
     struct plan_sizes *p = &s->plan;
-    double *found = xcalloc(s->query->count + 1, sizeof found[0]);
-    bool *is_asked = xcalloc(s->query->count + 1, sizeof is_asked[0]);
+    struct found *found = xcalloc(s->query->count + 1, sizeof found[0]);
     for (uint32_t i = 0; i < s->count; i++) {
         const struct question *q = &s->questions[i];
         s->top = q->about == ABOUT_TOP ? q->answer : s->top;
-        s->sample = q->about == ABOUT_ROWS ? q->answer : s->sample;
+        s->sample += q->about == ABOUT_ROWS ? q->answer : 0;
         p->path = q->about == ABOUT_PATH ? q->answer : p->path;
+        if (q->condition >= 0) {
+            count_answer(q, &found[q->condition]);
+        }
     }
     p->segments = (uint32_t)((s->top + SCHEMA_SEGMENT - 1) / SCHEMA_SEGMENT);
     p->segments = p->segments ? p->segments : 1;
-    double slots = s->top < SCHEMA_SEGMENT ? (double)s->top : SCHEMA_SEGMENT;
-    double factor = slots > 0 ? (double)s->top / slots : 0; // of a segment
-    p->rows = (uint64_t)((double)s->sample * factor);
-    for (uint32_t i = 0; i < s->count; i++) {
-        const struct question *q = &s->questions[i];
-        double n = (double)q->answer * q->weight;
-        if (q->condition < 0) {
-            continue;
-        }
-        if (q->about == ABOUT_BITS) {
-            n *= factor;
-        } else if (q->about == ABOUT_SAMPLE) {
-            n *= (double)s->top / (slots < sample_rows ? slots : sample_rows);
-        }
-        found[q->condition] += n;
-        is_asked[q->condition] = true;
-    }
+    double slots = slots_of(s);
+    double factor = slots > 0 ? (double)s->top / slots : 0;
+    // the rows may lie where nobody looked
+    p->rows = s->sample ? (uint64_t)((double)s->sample * factor) : s->top / 2;
     for (uint32_t i = 0; i < s->query->count; i++) {
-        const struct condition *c = &s->query->conditions[i];
-        const struct field *f = &s->query->schema->fields[c->field];
-        bool is_rest = c->op == COND_NULL && !steps_have_values(f) &&
-                       f->index != INDEX_PACKED;
-        if (is_rest) { // its index has the others
-            double others = found[i];
-            found[i] = others < (double)p->rows ? (double)p->rows - others : 0;
-        }
-        p->matches[i] = is_asked[i] ? (uint64_t)found[i] : PLAN_UNKNOWN;
+        p->matches[i] = matches_of(s, i, &found[i], factor);
     }
     free(found);
-    free(is_asked);
 }
 
 static void finish(struct sizes *s) {
@@ -319,20 +365,17 @@ static void answer(struct waiter *w, uint64_t n) {
 }
 
 // count_sample counts the rows of a packed column's beginning that fulfil the
-// condition, were it not negated.
+// condition, were it not negated, and those with a value.
 static uint64_t count_sample(const struct sizes *s, const struct question *q,
                              const char *bytes, size_t len) {
     struct condition c = s->query->conditions[q->condition];
     const struct field *f = &s->query->schema->fields[c.field];
-    struct bits found, sample;
+    struct bits found, with_value;
     c.is_negated = false;
     combine_packed(f, &c, &found, bytes, len);
-    bits_zero(&sample);
-    for (uint32_t o = 0; o < len / (size_t)f->width && o < sample_rows; o++) {
-        bits_set(&sample, o);
-    }
-    bits_and(&found, &sample);
-    return bits_count(&found);
+    packed_range(&with_value, bytes, len, f->width, 1, UINT64_MAX);
+    bits_and(&found, &with_value);
+    return pack_sample(bits_count(&found), bits_count(&with_value));
 }
 
 static void *on_string(struct waiter *w, const redisReadTask *t,
@@ -394,7 +437,12 @@ struct sizes *sizes_ask(struct conn *conn, const struct query *q,
     s->memory = memory;
     s->done = done;
     s->ctx = ctx;
-    s->segment = segments > 1 ? (segments - 1) / 2 : 0;
+    uint32_t last = segments ? segments - 1 : 0;
+    s->segment_count = segments < SIZES_LOOKED_AT ? last + 1 : SIZES_LOOKED_AT;
+    for (uint32_t k = 0; k < s->segment_count; k++) {
+        s->segments[k] =
+            s->segment_count > 1 ? last * k / (s->segment_count - 1) : 0;
+    }
     s->plan.path = PLAN_UNKNOWN;
     s->plan.matches = xcalloc(q->count + 1, sizeof s->plan.matches[0]);
     s->is_asking = true;

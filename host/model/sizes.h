@@ -1,13 +1,14 @@
 // sizes: about how many rows each condition of a query finds, asked for in one
-// round trip: ordered indexes are counted, bitmaps in one segment, packed
-// columns among a thousand rows. What was answered is remembered for a second.
+// round trip: ordered indexes are counted, bitmaps in the first, the middle and
+// the last segment, packed columns among a thousand rows of these. What was
+// answered is remembered for a second.
 #ifndef NEAP_MODEL_SIZES_H
 #define NEAP_MODEL_SIZES_H
 
 #include "model/plan.h"
 #include "redis/conn.h"
 
-enum { SIZES_REMEMBERED = 256 };
+enum { SIZES_REMEMBERED = 256, SIZES_LOOKED_AT = 3 };
 
 // What a model remembers: answers, by the hash of what was asked.
 struct sizes_memory {
@@ -27,8 +28,9 @@ struct sizes {
     struct sizes_memory *memory;
     struct question *questions;
     uint32_t count, pending;
-    uint32_t segment;     // the one that is looked at
-    uint64_t top, sample; // ordinals in use; rows of the segment
+    uint32_t segments[SIZES_LOOKED_AT]; // that are looked at
+    uint32_t segment_count;
+    uint64_t top, sample; // ordinals in use; rows of those segments
     uint32_t round_trips;
     bool is_asking; // the questions are being written
     char code[32], error[256];

@@ -26,7 +26,7 @@ static bool is_walked(const struct source *s) {
     return s->plan->way == PLAN_WALK || s->plan->order == ORDER_WALK;
 }
 
-// walk_path_of says along what the rows are walked, and from where on.
+// new_walk: along what the rows are walked, and from where on.
 static struct walk *new_walk(struct source *s) {
     const struct query *q = s->query;
     const struct path *p = &s->plan->path;

@@ -13,7 +13,6 @@ bool steps_are_ranged(const struct field *f) {
     return f->has_zset || f->has_lex;
 }
 
-// can_read says whether columns answer a condition.
 bool steps_can_read_condition(const struct query *q,
                               const struct condition *c) {
     const struct field *f = &q->schema->fields[c->field];
@@ -23,8 +22,6 @@ bool steps_can_read_condition(const struct query *q,
     return f->index != INDEX_NONE || steps_are_ranged(f);
 }
 
-// can_read_clause: of a group of alternatives all have to be read; of others
-// what is read leaves some rows too many.
 bool steps_can_read(const struct query *q, uint32_t i) {
     const struct clause *c = &q->clauses[i];
     if (c->kind == CLAUSE_CONDITION) {
@@ -39,7 +36,6 @@ bool steps_can_read(const struct query *q, uint32_t i) {
     return is_any;
 }
 
-// is_exact_clause: no row too many.
 bool steps_are_exact(const struct query *q, uint32_t i) {
     const struct clause *c = &q->clauses[i];
     for (uint32_t k = i; k < c->end; k++) {

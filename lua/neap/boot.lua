@@ -18,6 +18,8 @@ for _, name in ipairs { "neap", "luv" } do
 end
 package.preload.uv = package.preload.luv
 
+util.module("neap.jit_guard")("neap.jit_guard")
+
 local task = raw_require("neap.core.task")
 local FAIL, SUSPEND = task.FAIL, task.SUSPEND
 
