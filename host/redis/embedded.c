@@ -30,6 +30,7 @@
 #include "redis/launch.h"
 
 #define START_LIMIT_MS 10000
+#define LOAD_LIMIT_MS  600000 // of one that reads its data
 #define STOP_LIMIT_MS  5000
 
 #define NOT_YET 1 // the status of what is worth another look soon
@@ -535,8 +536,12 @@ static void on_timer(uv_timer_t *timer) {
     struct embedded *e = timer->data;
     int status = advance(e);
     uint64_t passed_ms = ms_since(e->since_ns);
-    if (status == NOT_YET && passed_ms < START_LIMIT_MS) {
-        uv_timer_start(timer, on_timer, passed_ms < 100 ? 2 : 15, 0);
+    bool is_loading = status == NOT_YET && passed_ms >= START_LIMIT_MS &&
+                      e->has_started && is_accepting(e);
+    uint64_t limit_ms = is_loading ? LOAD_LIMIT_MS : START_LIMIT_MS;
+    if (status == NOT_YET && passed_ms < limit_ms) {
+        uint64_t next_ms = passed_ms < 100 ? 2 : is_loading ? 100 : 15;
+        uv_timer_start(timer, on_timer, next_ms, 0);
         return;
     }
     if (status == NOT_YET) {
