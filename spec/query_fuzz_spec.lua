@@ -6,7 +6,7 @@ local source = require "support.query_source"
 local case = require "support.case" (it)
 
 -- `make fuzz` runs more of them, and longer.
-local worlds, queries = 10, 200
+local worlds, queries = 10, 80
 
 describe("a random query, asked in every way,", function()
   for number = 1, worlds do

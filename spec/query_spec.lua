@@ -23,7 +23,7 @@ describe("a random query", function()
         assert.same({}, check(Thing))
         assert.same({}, random.compare(Thing, mirror))
         local places = random.places(Thing, mirror)
-        for _ = 1, 400 do
+        for _ = 1, 100 do
           local q = g:query(Thing, mirror)
           local want = random.answer(q, places)
           local query = random.run(Thing, q)

@@ -510,10 +510,7 @@ struct columns *columns_read(
     struct columns_memory *memory, uint32_t first, uint32_t segments,
     void (*done)(struct columns *c, const char *code, const char *error),
     void *ctx) {
-    struct columns *c = aligned_alloc(64, (sizeof *c + 63) / 64 * 64);
-    if (!c) {
-        abort();
-    }
+    struct columns *c = xmalloc(sizeof *c);
     *c = (struct columns){.conn = conn,
                           .query = q,
                           .plan = p,

@@ -189,7 +189,7 @@ static bool moves(const struct plan_step *step) {
 static void run(const struct query *q, const struct plan *p,
                 const struct node *const *of, struct bits *found,
                 struct buf *order) {
-    struct combine *m = aligned_alloc(64, sizeof *m);
+    struct combine *m = malloc(sizeof *m);
     assert_non_null(m);
     memset(m, 0, sizeof *m);
     combine_init(m, q, p);
@@ -480,7 +480,7 @@ static void a_segment_without_columns_has_no_rows(void **state) {
     read_query(&a, &schema, "any( gender!=f bytes? name=a )");
     steps_begin(&p);
     steps_add(&a.query, NULL, &p, 0);
-    struct combine *m = aligned_alloc(64, sizeof *m);
+    struct combine *m = malloc(sizeof *m);
     assert_non_null(m);
     memset(m, 0, sizeof *m);
     combine_init(m, &a.query, &p);
