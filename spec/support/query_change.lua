@@ -25,12 +25,7 @@ local function random_values(g, w)
   return next(values) and values
 end
 
--- run calls the query's method; all rows take { all = true }.
-local function run(q, query, method, ...)
-  local arguments = { ... }
-  if #q.wheres == 0 then arguments[#arguments + 1] = { all = true } end
-  return pcall(query[method], query, unpack(arguments))
-end
+local all = { all = true } -- conditions that leave no row out need it
 
 -- tell notes in the mirror what was done to the places.
 local function tell(w, places, values)
@@ -60,7 +55,11 @@ return function(g, w)
     return tostring(query), text
   end
   local n
-  if values then ok, n = run(q, query, "update", values) else ok, n = run(q, query, "delete") end
+  if values then
+    ok, n = pcall(query.update, query, values, all)
+  else
+    ok, n = pcall(query.delete, query, all)
+  end
   if not ok then return "raised: " .. tostring(n), text end
   if n ~= #places then return ("%s rows, want %d"):format(tostring(n), #places), text end
   tell(w, places, values)
