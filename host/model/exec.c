@@ -258,7 +258,6 @@ static void on_source(struct source *s, const char *code, const char *error) {
 
 static void open_planned(struct exec *e) {
     const struct condition *c = NULL;
-    e->is_open = true;
     if (is_named(e)) {
         c = &e->query.conditions[e->plan.driver];
     }

@@ -38,7 +38,6 @@ struct exec {
     struct sizes *sizes; // NULL if there was only one way
     struct source source;
     int references;
-    bool is_open;
     bool is_stale; // the stored definition is another one
     exec_fn done;  // NULL: nobody waits
     void *ctx;
