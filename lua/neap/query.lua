@@ -16,7 +16,8 @@ local M = {}
 
 local Query = {}
 Query.__index = Query
-local window = 256 -- rows fetched at a time
+local window = 256 -- rows fetched at a time,
+local window_of_all = 1024 -- where all of them are wanted anyway
 
 -- changed returns a copy of a query with other settings.
 local function changed(q, settings)
@@ -172,13 +173,13 @@ local function tell_gone(model, ordinals)
   end
 end
 
--- each_window returns an iterator over lists of at most so many rows (256), and what it
--- runs; the iterator gives that in the end, too.
+-- each_window returns an iterator over lists of at most so many rows (256 unless said), and
+-- what it runs; the iterator gives that in the end, too.
 local function each_window(q)
   local run = not condition.waits(q.conditions) and compile(q) or nil
   local is_open, is_begun
   return function(most)
-    most = math.max(math.min(most or window, window), 1)
+    most = math.max(math.min(most or window, window_of_all), 1)
     if not is_open then run = open(q, run) end
     is_open = true
     local rows, e = core.query_next(run, most)
@@ -220,9 +221,12 @@ end
 --- query:all(): the list of rows.
 function Query:all()
   local list, n = {}, 0
-  for rows in windows(self) do
+  local next_window = each_window(self)
+  local rows = next_window(window_of_all)
+  while rows do
     for i = 1, #rows do list[n + i] = rows[i] end
     n = n + #rows
+    rows = next_window(window_of_all)
   end
   return array(list)
 end
