@@ -419,7 +419,10 @@ end)
 describe("a write by query that would be meant for every row", function()
   case("is refused unless { all = true } says so, or a limit bounds it", function()
     fill(5)
-    for _, query in ipairs { Item:rows(), Item:rows():order_by "n", Item:rows():offset(2) } do
+    local any, all, none = model.any, model.all, model.none
+    for _, query in ipairs { Item:rows(), Item:rows():order_by "n", Item:rows():offset(2),
+      Item:where(all {}), Item:where(none {}), Item:where(any { all {} }),
+      Item:where(any { all { kind = "a" }, all {} }), Item:where(none { all {} }) } do
       for what, ask in pairs { update = function(...) return query:update({ n = 1 }, ...) end,
         delete = function(...) return query:delete(...) end } do
         for _, options in ipairs { {}, { all = false } } do

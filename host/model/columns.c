@@ -1,7 +1,6 @@
 // columns: bitmaps and packed columns, read in one transaction and combined.
 #include "model/columns.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,27 +12,15 @@
 #include "model/generation.h"
 #include "model/index.h"
 #include "model/key.h"
+#include "model/steps.h"
 
 static const struct sink columns_sink;
 
 // -- what a step is
 
-static bool is_whole(const struct plan_step *step) {
-    return step->read == READ_ZSET || step->read == READ_LEX;
-}
-
 static bool is_read(const struct plan_step *step) {
     return step->read != BEGIN_ALL && step->read != BEGIN_NONE &&
            step->read != END_SET;
-}
-
-bool columns_are_whole(const struct plan *p) {
-    for (uint32_t i = 0; i < p->step_count; i++) {
-        if (is_whole(&p->steps[i])) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static const struct condition *condition_of(const struct columns *c,
@@ -47,15 +34,6 @@ static void command_key(struct buf *out, const char *name, struct buf *key) {
     resp_command(out, 2);
     resp_arg_s(out, name);
     resp_arg(out, key->data, key->len);
-}
-
-static void add_score(struct buf *out, double v) {
-    char text[NUM_TEXT];
-    if (isinf(v)) {
-        resp_arg_s(out, v < 0 ? "-inf" : "+inf");
-    } else {
-        resp_arg(out, text, num_format(text, v));
-    }
 }
 
 static void ask_zset(struct columns *c, const struct plan_step *step) {
@@ -73,8 +51,8 @@ static void ask_zset(struct columns *c, const struct plan_step *step) {
     resp_command(out, 4);
     resp_arg_s(out, "ZRANGEBYSCORE");
     resp_arg(out, key.data, key.len);
-    add_score(out, low);
-    add_score(out, high);
+    resp_arg_score(out, low);
+    resp_arg_score(out, high);
     buf_clear(&key);
 }
 
@@ -173,7 +151,7 @@ static int ask_whole(struct columns *c) {
         } else if (step->read == READ_ZSET) {
             ask_zset(c, step);
         }
-        commands += is_whole(step);
+        commands += steps_are_whole(step);
     }
     return commands;
 }
@@ -364,11 +342,6 @@ static void *on_array(struct waiter *w, const redisReadTask *t, size_t n) {
     return c;
 }
 
-static void *on_integer(struct waiter *w, const redisReadTask *t, long long v) {
-    (void)t, (void)v;
-    return w->ctx;
-}
-
 // A key that is absent: a packed column without bytes is all null.
 static void *on_nil(struct waiter *w, const redisReadTask *t) {
     struct columns *c = w->ctx;
@@ -387,7 +360,7 @@ static void *on_nil(struct waiter *w, const redisReadTask *t) {
 static bool is_further(const struct plan *p, uint32_t i) {
     const struct plan_step *step = &p->steps[i];
     const struct plan_step *before = i ? step - 1 : NULL;
-    return before && is_whole(step) && is_whole(before) &&
+    return before && steps_are_whole(step) && steps_are_whole(before) &&
            step->condition == before->condition && step->join == before->join &&
            step->is_whole == before->is_whole;
 }
@@ -447,7 +420,7 @@ static void allocate(struct columns *c, uint32_t segments) {
     for (uint32_t i = 0; i < c->plan->step_count; i++) {
         if (is_further(c->plan, i)) {
             c->whole[i] = c->whole[i - 1];
-        } else if (is_whole(&c->plan->steps[i])) {
+        } else if (steps_are_whole(&c->plan->steps[i])) {
             c->whole[i] = new_bits(segments);
         }
     }
@@ -486,7 +459,6 @@ static void on_done(struct waiter *w) {
         }
         c->memory->segments = c->total;
         const char *stored = c->generation;
-        c->is_unknown = !stored[0];
         if (stored[0] && strcmp(stored, c->query->generation) != 0) {
             char text[200];
             generation_text(c->query, text, sizeof text);
@@ -502,8 +474,8 @@ static void on_failed(struct waiter *w, const char *code, const char *text) {
     c->done(c, c->code, c->error);
 }
 
-static const struct sink columns_sink = {on_string, on_array, on_integer,
-                                         on_nil,    on_done,  on_failed};
+static const struct sink columns_sink = {
+    on_string, on_array, sink_ignore_integer, on_nil, on_done, on_failed};
 
 struct columns *columns_read(
     struct conn *conn, const struct query *q, const struct plan *p,
@@ -524,9 +496,10 @@ struct columns *columns_read(
     c->indexes = xcalloc(p->step_count, sizeof c->indexes[0]);
     for (uint32_t i = 0; i < p->step_count; i++) {
         bool is_first = c->machine.same[i] == i;
-        if (is_first && is_read(&p->steps[i]) && !is_whole(&p->steps[i])) {
+        if (is_first && is_read(&p->steps[i]) &&
+            !steps_are_whole(&p->steps[i])) {
             c->reads[c->read_count++] = i;
-        } else if (is_whole(&p->steps[i])) {
+        } else if (steps_are_whole(&p->steps[i])) {
             c->indexes[c->index_count++] = i;
         }
     }

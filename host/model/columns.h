@@ -24,7 +24,6 @@ struct columns {
     struct bits *rows;        // the result, a segment each
     struct buf *order;        // the packed columns to order by
     uint64_t bytes;           // read
-    bool is_unknown;          // the model has no stored schema: it has no rows
     // called once; error is NULL, or what went wrong (with its code)
     void (*done)(struct columns *c, const char *code, const char *error);
     void *ctx;
@@ -59,9 +58,5 @@ struct columns *columns_read(
     void (*done)(struct columns *c, const char *code, const char *error),
     void *ctx);
 void columns_free(struct columns *c);
-
-// columns_are_whole says whether the plan reads whole indexes, so that it is
-// not to be read segment by segment.
-bool columns_are_whole(const struct plan *p);
 
 #endif

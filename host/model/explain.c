@@ -214,6 +214,25 @@ static bool has_null_step(const struct plan *p, uint32_t i, int condition) {
     return false;
 }
 
+// explain_step says what a step reads, and for what.
+static void explain_step(const struct query *q, const struct plan_sizes *sizes,
+                         const struct plan *p, const struct plan_step *step,
+                         enum plan_join join, struct buf *b) {
+    buf_adds(b, kind_of(q, step));
+    if (step->condition >= 0) {
+        uint32_t condition = (uint32_t)step->condition;
+        buf_adds(b, ": ");
+        add_condition(q, condition, join, b);
+        if (condition < q->count) {
+            add_estimate(q, sizes, condition, join, b);
+        }
+    } else if (step->read != READ_ROWS) {
+        buf_printf(b, " of %s, to %s",
+                   q->schema->fields[q->orders[0].field].name,
+                   p->is_tallied ? "add up" : "order by");
+    }
+}
+
 static void explain_steps(const struct query *q, const struct plan_sizes *sizes,
                           const struct plan *p, struct buf *b) {
     static const char *const joins[] = {"and ", "or ", "without "};
@@ -248,29 +267,16 @@ static void explain_steps(const struct query *q, const struct plan_sizes *sizes,
         if (step->condition == last) {
             continue; // further values of the same condition
         }
-        last = step->condition;
+        last = i ? step->condition : -2;
         add_indent(depth, b);
         bool is_plain = is_first && join != JOIN_WITHOUT;
         buf_adds(b, is_plain ? "" : joins[join]);
         is_first = false;
-        buf_adds(b, kind_of(q, step));
-        if (step->condition >= 0) {
-            buf_adds(b, ": ");
-            add_condition(q, (uint32_t)step->condition, join, b);
-            if ((uint32_t)step->condition < q->count) {
-                add_estimate(q, sizes, (uint32_t)step->condition, join, b);
-            }
-            bool is_null_too = p->steps[i].read != READ_NULL &&
-                               i + 1 < p->step_count &&
-                               has_null_step(p, i + 1, step->condition);
-            buf_adds(b, is_null_too ? ", nor those without a value" : "");
-        } else if (i) {
-            buf_printf(b, " of %s, to %s",
-                       q->schema->fields[q->orders[0].field].name,
-                       p->is_tallied ? "add up" : "order by");
-        } else {
-            last = -2;
-        }
+        explain_step(q, sizes, p, step, join, b);
+        bool is_null_too = step->condition >= 0 &&
+                           p->steps[i].read != READ_NULL &&
+                           has_null_step(p, i + 1, step->condition);
+        buf_adds(b, is_null_too ? ", nor those without a value" : "");
         buf_addc(b, '\n');
     }
 }
@@ -279,12 +285,7 @@ static void explain_columns(const struct query *q,
                             const struct plan_sizes *sizes,
                             const struct plan *p, struct buf *b) {
     uint32_t n = sizes ? sizes->segments : 1;
-    bool is_windowed = p->order == ORDER_NONE && !q->is_counted;
-    for (uint32_t i = 0; i < p->step_count; i++) {
-        bool is_whole =
-            p->steps[i].read == READ_ZSET || p->steps[i].read == READ_LEX;
-        is_windowed = is_windowed && !is_whole;
-    }
+    bool is_windowed = steps_are_windowed(q, p);
     buf_adds(b, "read the columns of ");
     add_count(n, b);
     buf_adds(b, n == 1 ? " segment" : " segments");
@@ -308,21 +309,11 @@ static void explain_path(const struct query *q, const struct plan_sizes *sizes,
                                     : "walk the ordered index of ");
     buf_adds(b, path->compound >= 0 ? q->schema->compounds[path->compound].name
                                     : q->schema->fields[path->field].name);
-    for (uint32_t i = 0; i < q->count; i++) {
-        const struct condition *c = &q->conditions[i];
-        bool is_prefix = false;
-        for (uint32_t k = 0; path->compound >= 0 &&
-                             k + 1 < q->schema->compounds[path->compound].count;
-             k++) {
-            is_prefix =
-                is_prefix ||
-                query_find_equal(
-                    q, q->schema->compounds[path->compound].fields[k]) ==
-                    (int)i;
-        }
-        if (c->is_top && (is_prefix || (int)i == path->bounds)) {
+    for (uint32_t i = 0; i < q->clause_count; i++) {
+        uint32_t condition = q->clauses[i].condition;
+        if (path_covers(q, path, i) && q->conditions[condition].is_top) {
             buf_adds(b, ", ");
-            add_condition(q, i, JOIN_AND, b);
+            add_condition(q, condition, JOIN_AND, b);
         }
     }
     bool is_down = q->order_count && q->orders[0].is_descending;

@@ -39,18 +39,6 @@ static int find_ranged(const struct query *q) {
     return -1;
 }
 
-// find_null says whether no row has a value in the field.
-static bool find_null(const struct query *q, uint32_t field) {
-    for (uint32_t i = 0; i < q->count; i++) {
-        const struct condition *c = &q->conditions[i];
-        if (c->field == field && c->is_top && c->op == COND_NULL &&
-            !c->is_negated) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool path_find(const struct query *q, struct path *path) {
     int field = q->order_count ? (int)q->orders[0].field : -1;
     path->compound = path_find_compound(q, field, false);
@@ -63,7 +51,7 @@ bool path_find(const struct query *q, struct path *path) {
     bool is_indexed =
         path->compound >= 0 ||
         (field >= 0 && steps_are_ranged(&q->schema->fields[field]));
-    if (!is_indexed || find_null(q, (uint32_t)field)) {
+    if (!is_indexed || query_is_null(q, (uint32_t)field)) {
         return false;
     }
     path->field = (uint32_t)field;
@@ -73,7 +61,7 @@ bool path_find(const struct query *q, struct path *path) {
 
 bool path_covers(const struct query *q, const struct path *path,
                  uint32_t clause) {
-    if (!path || q->clauses[clause].kind != CLAUSE_CONDITION) {
+    if (q->clauses[clause].kind != CLAUSE_CONDITION) {
         return false;
     }
     int condition = (int)q->clauses[clause].condition;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/refuse.h"
 #include "model/steps.h"
 
 // What things cost, in nanoseconds of everybody's time together. spec/bench/
@@ -20,59 +21,6 @@ static const double cost_ranked = 5;     // to sort a row by a packed column
 static const double cost_sorted = 500;   // to sort a row that was fetched
 
 static const double fetch_most = 4096; // rows that are sorted in memory
-
-// -- what an index can tell
-
-// is_in_memory: by a packed column, or one that is made of bitmaps.
-static bool is_in_memory(const struct field *f) {
-    return f->index == INDEX_PACKED || steps_order_by_choice(f);
-}
-
-static bool can_be_ordered(const struct field *f) {
-    return steps_are_ranged(f) || is_in_memory(f);
-}
-
-// -- refusals
-
-static int refuse_condition(const struct query *q, const struct condition *c,
-                            char *error, size_t size) {
-    const char *model = q->schema->name;
-    const struct field *f = &q->schema->fields[c->field];
-    if (c->op == COND_RANGE && f->type == FIELD_STRING) {
-        snprintf(error, size,
-                 "model %s: field %s has no index for ranges and prefixes; add "
-                 "sort = true, or query with { scan = true }",
-                 model, f->name);
-    } else if ((int)c->field == q->schema->primary || f->is_unique) {
-        bool is_primary = (int)c->field == q->schema->primary;
-        snprintf(error, size,
-                 "model %s: field %s is %s, which finds single values, and not "
-                 "among alternatives; for others %squery with { scan = true }",
-                 model, f->name, is_primary ? "the primary key" : "unique",
-                 is_primary ? "" : "add index = true, or ");
-    } else {
-        bool has_none = f->type == FIELD_TEXT || f->type == FIELD_JSON;
-        bool can_sort = schema_is_numeric(f) || f->type == FIELD_STRING;
-        snprintf(error, size,
-                 "model %s: field %s has no index; %s%squery with { scan = "
-                 "true }",
-                 model, f->name, has_none ? "" : "add index = true",
-                 has_none   ? ""
-                 : can_sort ? " (or sort = true), or "
-                            : ", or ");
-    }
-    return -1;
-}
-
-static int refuse_building(const struct query *q, uint32_t field,
-                           struct plan *p, char *error, size_t size) {
-    snprintf(error, size,
-             "model %s: the index of field %s is under construction (sync() "
-             "builds it)",
-             q->schema->name, q->schema->fields[field].name);
-    p->is_building = true;
-    return -1;
-}
 
 // -- estimates
 
@@ -394,53 +342,6 @@ static bool is_empty(const struct query *q, uint32_t i) {
     return is_any;
 }
 
-static const char *cure_of_order(const struct query *q, uint32_t field) {
-    const struct field *f = &q->schema->fields[field];
-    if ((int)field == q->schema->primary) {
-        return "; without an order rows come as they were created";
-    }
-    if (f->type == FIELD_ENUM || f->type == FIELD_BOOLEAN) {
-        return "; add index = true";
-    }
-    return schema_is_numeric(f) || f->type == FIELD_STRING ? "; add sort = true"
-                                                           : "";
-}
-
-static int check_order(const struct query *q, struct plan *p, char *error,
-                       size_t size) {
-    for (uint32_t i = 0; i < q->order_count; i++) {
-        uint32_t field = q->orders[i].field;
-        const struct field *f = &q->schema->fields[field];
-        bool has_compound =
-            i == 0 && path_find_compound(q, (int)field, false) >= 0;
-        bool is_only_way = !can_be_ordered(f) && !has_compound;
-        if (f->is_building ||
-            (is_only_way && path_find_compound(q, (int)field, true) >= 0)) {
-            return refuse_building(q, field, p, error, size);
-        }
-        if (is_only_way) {
-            snprintf(error, size, "model %s: field %s cannot be ordered by%s",
-                     q->schema->name, f->name, cure_of_order(q, field));
-            return -1;
-        }
-    }
-    return 0;
-}
-
-static int check_conditions(const struct query *q, struct plan *p, char *error,
-                            size_t size) {
-    for (uint32_t i = 0; i < q->count; i++) {
-        const struct condition *c = &q->conditions[i];
-        if (q->schema->fields[c->field].is_building) {
-            return refuse_building(q, c->field, p, error, size);
-        }
-        if (p->driver < 0 && !q->may_scan && !steps_can_read_condition(q, c)) {
-            return refuse_condition(q, c, error, size);
-        }
-    }
-    return 0;
-}
-
 // is_path_enough: the path has the rows that are wanted, in their order, and no
 // others: then there is nothing to weigh.
 static bool is_path_enough(const struct planner *s) {
@@ -478,7 +379,7 @@ static struct option choose(struct planner *s) {
         return best;
     }
     const struct field *f = &q->schema->fields[q->orders[0].field];
-    if (is_in_memory(f)) {
+    if (steps_are_in_memory(f)) {
         weigh_columns(s, ORDER_PACKED, &best);
     }
     if (s->has_path) {
@@ -506,8 +407,7 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     *p = (struct plan){.way = PLAN_COLUMNS};
     int primary = find_driver(q, true), unique = find_driver(q, false);
     p->driver = primary >= 0 ? primary : unique;
-    if (check_order(q, p, error, size) < 0 ||
-        check_conditions(q, p, error, size) < 0) {
+    if (refuse_query(q, p->driver >= 0, &p->is_building, error, size) < 0) {
         return -1;
     }
     if (is_empty(q, 0) || q->limit == 0) {
@@ -517,7 +417,7 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     if (p->driver >= 0) {
         p->way = primary >= 0 ? PLAN_KEYS : PLAN_UNIQUE;
         p->order = q->order_count ? ORDER_FETCHED : ORDER_NONE;
-        p->matching = p->candidate = q->conditions[p->driver].count;
+        p->candidate = q->conditions[p->driver].count;
         return 0;
     }
     struct planner s = {.q = q, .sizes = sizes, .rows = 10000};
@@ -537,9 +437,7 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     p->can_skip = o.is_exact || (o.way == PLAN_WALK && can_skip_walk(&s, &o));
     p->is_tested = o.is_tested;
     p->path = o.path;
-    p->matching = (uint64_t)(o.matching + 0.5);
     p->candidate = sizes ? (uint64_t)(o.candidates + 0.5) : PLAN_UNKNOWN;
-    p->cost_ns = o.ns;
     p->has_tail = o.order == ORDER_WALK && !path_has_all(q, o.path.field);
     if (p->has_tail && (o.way == PLAN_WALK || q->after)) {
         p->tail = make_tail(&s);
@@ -553,7 +451,7 @@ int plan_make(const struct query *q, const struct plan_sizes *sizes,
     }
     const struct field *f = &q->schema->fields[q->orders[0].field];
     p->is_tallied = q->is_tallied && p->is_exact && o.way == PLAN_COLUMNS &&
-                    !f->is_building && is_in_memory(f);
+                    !f->is_building && steps_are_in_memory(f);
     if (o.order == ORDER_PACKED || p->is_tallied) {
         steps_add_order(q, p);
     }

@@ -73,13 +73,12 @@ struct plan {
     bool can_skip;   // each candidate is a row that matches
     bool is_tallied; // of exact columns, with the field to be tallied
     bool is_tested;  // conditions are left that only the rows show
-    bool has_tail;   // rows without a value come behind those walked;
+    // rows without a value come behind those walked
+    bool has_tail;
     struct plan *tail;  // how to read them, if no columns leave them over
     bool is_building;   // an index that is needed is under construction
     struct path path;   // of PLAN_WALK and ORDER_WALK
-    uint64_t matching;  // rows, about
     uint64_t candidate; // rows that the columns leave, about
-    double cost_ns;
 };
 
 // plan_needs_sizes says whether there is more than one way, so that it is

@@ -39,21 +39,9 @@ static bool is_bounded(const struct field *f, const struct condition *c,
     return *high - *low + 1 == c->count;
 }
 
-// is_null says whether no row that matches has a value in the field.
-static bool is_null(const struct query *q, uint32_t field) {
-    for (uint32_t i = 0; i < q->count; i++) {
-        const struct condition *c = &q->conditions[i];
-        if (c->field == field && c->is_top && c->op == COND_NULL &&
-            !c->is_negated) {
-            return true;
-        }
-    }
-    return false;
-}
-
 // drop_orders: rows without a value are all equal in it. How ties go must stay.
 static void drop_orders(struct query *q) {
-    while (q->order_count && is_null(q, q->orders[0].field)) {
+    while (q->order_count && query_is_null(q, q->orders[0].field)) {
         bool is_descending = q->orders[0].is_descending;
         if (q->order_count > 1 ? q->orders[1].is_descending != is_descending
                                : is_descending) {
@@ -162,6 +150,17 @@ int query_find_range(const struct query *q, uint32_t field) {
         }
     }
     return -1;
+}
+
+bool query_is_null(const struct query *q, uint32_t field) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        const struct condition *c = &q->conditions[i];
+        if (c->field == field && c->is_top && c->op == COND_NULL &&
+            !c->is_negated) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // -- rows

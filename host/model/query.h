@@ -96,6 +96,9 @@ int query_find_equal(const struct query *q, uint32_t field);
 // one range, or -1.
 int query_find_range(const struct query *q, uint32_t field);
 
+// query_is_null says whether no row that is found has a value in the field.
+bool query_is_null(const struct query *q, uint32_t field);
+
 // query_matches says whether a row fulfils the conditions, and lies behind the
 // position to go on from.
 bool query_matches(const struct query *q, const struct row *r);

@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "base/num.h"
+#include "core/timer.h"
 #include "model/combine.h"
 #include "model/index.h"
 #include "model/key.h"
@@ -44,9 +43,7 @@ struct question {
 // -- asking
 
 static uint64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return timer_coarse_ns() / 1000000;
 }
 
 // hash_condition tells conditions on one packed column apart.
@@ -99,21 +96,12 @@ static void command(struct buf *b, size_t argc, const char *name,
     buf_clear(key);
 }
 
-static void add_score(struct buf *b, double v) {
-    char text[NUM_TEXT];
-    if (isinf(v)) {
-        resp_arg_s(b, v < 0 ? "-inf" : "+inf");
-    } else {
-        resp_arg(b, text, num_format(text, v));
-    }
-}
-
 static void ask_zset(struct sizes *s, struct question *q, struct buf *key,
                      double low, double high) {
     struct buf b = {0};
     command(&b, 4, "ZCOUNT", key);
-    add_score(&b, low);
-    add_score(&b, high);
+    resp_arg_score(&b, low);
+    resp_arg_score(&b, high);
     put(s, q, &b);
 }
 

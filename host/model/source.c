@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "model/generation.h"
 #include "model/index.h"
+#include "model/steps.h"
 #include "model/tally.h"
 #include "model/value.h"
 
@@ -191,12 +192,6 @@ static uint64_t column_bytes(const struct source *s, uint32_t segments) {
     return n * segments;
 }
 
-static bool is_windowed(const struct source *s) {
-    bool is_by_window = s->plan->is_tallied || !s->query->is_counted;
-    return s->plan->order == ORDER_NONE && is_by_window &&
-           !columns_are_whole(s->plan);
-}
-
 static void on_columns(struct columns *c, const char *code, const char *error) {
     struct source *s = c->ctx;
     s->columns = c; // in case that it failed at once
@@ -229,7 +224,7 @@ static bool tally_window(struct source *s) {
 // bytes take a connection of their own, so that they delay nobody.
 static void read_columns(struct source *s, const struct plan *p) {
     uint32_t first = 0, count = 0, known = s->memory->segments;
-    if (is_windowed(s)) {
+    if (steps_are_windowed(s->query, s->plan)) {
         first = s->scan / SCHEMA_SEGMENT;
         count = s->window ? s->window * 2 : s->query->limit == NO_LIMIT ? 8 : 1;
         count = count < window_most ? count : window_most;
@@ -444,11 +439,11 @@ static void go_on(struct source *s) {
             }
         } else if (s->plan->order == ORDER_PACKED) {
             s->is_over = !rank(s);
-        } else if (!s->columns) { // likewise
+        } else if (!s->columns) { // of a plan that was changed
             read_columns(s, s->plan);
             return;
         } else if (!scan_bits(s)) {
-            if (is_windowed(s) &&
+            if (steps_are_windowed(s->query, s->plan) &&
                 s->scan / SCHEMA_SEGMENT < s->columns->total) {
                 read_columns(s, s->plan);
                 return;

@@ -2,8 +2,8 @@
 // columns that were combined, from an ordered index that is walked, or both.
 //
 //   source_open(s, on_open, me);      // reads what the plan needs first
-//   source_more(s, 256, on_more, me); // s->ready has so many, or s->is_over
-//   ... source_next(s, &candidate)
+//   source_more(s, 256, on_more, me); // so many are ready, or s->is_over
+//   while ((c = source_peek(s))) { ... source_drop(s, 1); }
 //
 // One operation at a time; each ends with one call of its function.
 #ifndef NEAP_MODEL_SOURCE_H

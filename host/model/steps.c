@@ -48,8 +48,9 @@ bool steps_are_exact(const struct query *q, uint32_t i) {
     return true;
 }
 
-bool steps_order_by_choice(const struct field *f) {
-    return f->index == INDEX_BITMAP && f->choice_count < 255;
+bool steps_are_in_memory(const struct field *f) {
+    bool is_by_choice = f->index == INDEX_BITMAP && f->choice_count < 255;
+    return f->index == INDEX_PACKED || is_by_choice;
 }
 
 bool steps_by_range(const struct query *q, const struct plan_sizes *sizes,
@@ -63,6 +64,19 @@ bool steps_by_range(const struct query *q, const struct plan_sizes *sizes,
     // an entry costs what some hundreds of bytes of a column do
     return f->index != INDEX_PACKED ||
            sizes->matches[condition] * 512 < sizes->rows * (uint64_t)f->width;
+}
+
+bool steps_are_whole(const struct plan_step *step) {
+    return step->read == READ_ZSET || step->read == READ_LEX;
+}
+
+bool steps_are_windowed(const struct query *q, const struct plan *p) {
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        if (steps_are_whole(&p->steps[i])) {
+            return false;
+        }
+    }
+    return p->order == ORDER_NONE && (p->is_tallied || !q->is_counted);
 }
 
 // -- writing them down

@@ -20,16 +20,21 @@ bool steps_are_exact(const struct query *q, uint32_t clause);
 bool steps_can_read_condition(const struct query *q, const struct condition *c);
 
 // steps_have_values: the field's index has bitmaps or small sets of values.
-// steps_are_ranged: it has an ordered index. steps_order_by_choice: rows can
-// be ordered by the bitmaps of its choices.
+// steps_are_ranged: it has an ordered index. steps_are_in_memory: rows can be
+// ordered in memory, by its packed column or the bitmaps of its choices.
 bool steps_have_values(const struct field *f);
 bool steps_are_ranged(const struct field *f);
-bool steps_order_by_choice(const struct field *f);
+bool steps_are_in_memory(const struct field *f);
 
 // steps_by_range says whether a packed field's ordered index finds a
 // condition's rows for less than the packed column, as they are few.
 bool steps_by_range(const struct query *q, const struct plan_sizes *sizes,
                     uint32_t condition);
+
+// steps_are_whole: the step reads an index of all segments at once.
+// steps_are_windowed: the plan's columns may be read a few segments at a time.
+bool steps_are_whole(const struct plan_step *step);
+bool steps_are_windowed(const struct query *q, const struct plan *p);
 
 // steps_begin: the live rows. steps_add: of these, the ones that a clause
 // finds. steps_add_null: of these, the ones without a value in the field that

@@ -211,15 +211,6 @@ static void ask_lex(struct walk *w) {
     conn_wait(w->conn, &walk_sink, w);
 }
 
-static void add_score(struct buf *out, double v) {
-    char text[NUM_TEXT];
-    if (isinf(v)) {
-        resp_arg_s(out, v < 0 ? "-inf" : "+inf");
-    } else {
-        resp_arg(out, text, num_format(text, v));
-    }
-}
-
 static void ask(struct walk *w) {
     struct buf *out = conn_out(w->conn);
     const struct walk_path *p = &w->path;
@@ -227,8 +218,8 @@ static void ask(struct walk *w) {
     resp_command(out, 8);
     resp_arg_s(out, p->is_descending ? "ZREVRANGEBYSCORE" : "ZRANGEBYSCORE");
     resp_arg(out, p->key.data, p->key.len);
-    add_score(out, w->is_begun ? w->score : begin);
-    add_score(out, p->is_descending ? p->low : p->high);
+    resp_arg_score(out, w->is_begun ? w->score : begin);
+    resp_arg_score(out, p->is_descending ? p->low : p->high);
     resp_arg_s(out, "WITHSCORES");
     resp_arg_s(out, "LIMIT");
     w->tie = w->tie > w->overlap ? w->tie - w->overlap : 0;
@@ -340,8 +331,8 @@ void walk_count(struct walk *w, walk_fn done, void *ctx) {
                  p->least.p ? p->least.len : 1);
         resp_arg(out, p->most.p ? p->most.p : "+", p->most.p ? p->most.len : 1);
     } else {
-        add_score(out, p->low);
-        add_score(out, p->high);
+        resp_arg_score(out, p->low);
+        resp_arg_score(out, p->high);
     }
     conn_wait(w->conn, &count_sink, w);
 }

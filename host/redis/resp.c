@@ -1,7 +1,10 @@
 // resp: commands as bytes, and the sink that drops replies.
 #include "redis/resp.h"
 
+#include <math.h>
 #include <string.h>
+
+#include "base/num.h"
 
 // put_head writes "<type><n>\r\n" and returns its end.
 static inline char *put_head(char *p, char type, size_t n) {
@@ -54,6 +57,15 @@ void resp_arg_u(struct buf *b, uint64_t v) {
         v /= 10;
     } while (v);
     resp_arg(b, p, (size_t)(digits + sizeof digits - p));
+}
+
+void resp_arg_score(struct buf *b, double v) {
+    char text[NUM_TEXT];
+    if (isinf(v)) {
+        resp_arg_s(b, v < 0 ? "-inf" : "+inf");
+    } else {
+        resp_arg(b, text, num_format(text, v));
+    }
 }
 
 // -- the sink that ignores

@@ -25,6 +25,9 @@ void resp_arg(struct buf *b, const void *bytes, size_t len);
 void resp_arg_s(struct buf *b, const char *s);
 void resp_arg_u(struct buf *b, uint64_t v);
 
+// resp_arg_score adds a bound as ZRANGEBYSCORE takes it, infinite ones too.
+void resp_arg_score(struct buf *b, double v);
+
 // A sink receives the parts of a reply while the reader decodes them. The
 // functions return anything but NULL; array's result is in the task->parent
 // ->obj of its elements. type tells strings, statuses and errors apart.

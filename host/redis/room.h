@@ -3,8 +3,9 @@
 // of these is under way nothing else can be tried.
 //
 //   room_init(&s->room, &s->stream, &rt->timers, on_room, s);
-//   room_await(&s->room);        // on_room(s), again and again, until
-//   room_stop room_close(&s->room, on_closed);
+//   room_await(&s->room); // on_room(s), again and again, until
+//   room_stop(&s->room);
+//   room_close(&s->room, on_closed);
 #ifndef NEAP_REDIS_ROOM_H
 #define NEAP_REDIS_ROOM_H
 

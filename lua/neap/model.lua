@@ -275,9 +275,10 @@ end
 
 -- queries -------------------------------------------------------------------
 
---- Model:where { field = value, ... } or Model:where(field, value): a query. A
--- value is compared, a list means any of its values, model.between a range,
--- neap.null rows without a value. Several conditions must all hold.
+--- Model:where({ field = value, ... }[, { scan = true }]) or Model:where(field, value[,
+-- options]): a query. A value is compared, a list means any of its values, neap.null rows
+-- without one; model.between, gt, prefix, ne and so on make other conditions, model.any, all
+-- and none join them. Several conditions must all hold. See query:where.
 function Model:where(field, value, options)
   check_self(self, "where")
   return query.new(self):where(field, value, options)

@@ -127,18 +127,18 @@ end
 -- returns that: another one if the connection was lost meanwhile or the stored definition
 -- has changed.
 local function open(q, run)
-  local is_first = run ~= nil
   local function ask()
-    if not is_first then run = compile(q) end
-    is_first = false
-    return core.query_open(run)
+    local opened = run or compile(q)
+    run = nil -- the next time it is compiled anew
+    local v, e = core.query_open(opened)
+    if v == FAIL then return v, e end
+    return opened
   end
-  read(function()
+  return (read(function()
     local v, e = ask()
     if v == FAIL and is_adopted(q, e) then return ask() end
     return v, e
-  end)
-  return run
+  end))
 end
 
 local told = setmetatable({}, { __mode = "k" }) -- by model, when rows were last said to be gone
@@ -174,10 +174,10 @@ local function tell_gone(model, ordinals)
 end
 
 -- each_window returns an iterator over lists of at most so many rows (256 unless said), and
--- what it runs; the iterator gives that in the end, too.
-local function each_window(q)
-  local run = not condition.waits(q.conditions) and compile(q) or nil
-  local is_open, is_begun
+-- what it runs; the iterator gives that in the end, too. The query may be open already.
+local function each_window(q, opened)
+  local run = opened or not condition.waits(q.conditions) and compile(q) or nil
+  local is_open, is_begun = opened ~= nil, false
   return function(most)
     most = math.max(math.min(most or window, window_of_all), 1)
     if not is_open then run = open(q, run) end
@@ -197,10 +197,10 @@ local function each_window(q)
   end
 end
 
--- windows is each_window for a loop.
-local function windows(q)
-  local next_window = each_window(q)
-  return function() return next_window() end
+-- windows is each_window for a loop, over lists of so many rows.
+local function windows(q, size, opened)
+  local next_window = each_window(q, opened)
+  return function() return next_window(size) end
 end
 
 --- for row in query:each() do ... end: streams the rows, in constant memory.
@@ -221,12 +221,9 @@ end
 --- query:all(): the list of rows.
 function Query:all()
   local list, n = {}, 0
-  local next_window = each_window(self)
-  local rows = next_window(window_of_all)
-  while rows do
+  for rows in windows(self, window_of_all) do
     for i = 1, #rows do list[n + i] = rows[i] end
     n = n + #rows
-    rows = next_window(window_of_all)
   end
   return array(list)
 end
@@ -290,7 +287,7 @@ function Query:count()
   local n = core.query_count(run)
   if not n then
     n = 0
-    for rows in windows(plain) do n = n + #rows end
+    for rows in windows(plain, window_of_all, run) do n = n + #rows end
   end
   n = math.max(n - (self.skipped or 0), 0)
   return math.min(n, self.most or n)

@@ -2,6 +2,7 @@
 -- alternatives, made into the groups that the planner reads.
 local core = require "neap.core.model"
 local model_error = require "neap.model_error"
+local relation = require "neap.model_relation"
 local writing = require "neap.model_write"
 local null = require("neap.core.json").null
 local fail, invalid = model_error.fail, model_error.invalid
@@ -77,14 +78,14 @@ local function through(model, name, value)
   local ref, field = name:match "^([%w_]+)%.([%w_%.]+)$"
   local f = ref and model.refs[ref]
   if not f then return nil end
-  return { through = f.ref == "self" and model or f.ref, ref = ref, field = field, value = value }
+  return { through = relation.target(model, f), ref = ref, field = field, value = value }
 end
 
 -- key_of returns the key of a row that a reference refers to, and other values as they are.
 local function key_of(model, name, value)
   local of = type(value) == "table" and writing.model_of[getmetatable(value)]
   local f = of and model.refs[name]
-  if of and f and of ~= (f.ref == "self" and model or f.ref) then
+  if of and f and of ~= relation.target(model, f) then
     invalid(model, name, ("a row of %s is no row of the model that it refers to"):format(of.name))
   end
   return writing.key_of(value)

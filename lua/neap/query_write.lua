@@ -8,14 +8,23 @@ local fail, invalid = model_error.fail, model_error.invalid
 local null = require("neap.core.json").null
 local Query = query.methods
 
--- is_narrowed tells whether conditions can leave rows out: a program may have put groups
--- together that say nothing.
-local function is_narrowed(list)
-  if list.group == "any" then return true end
+local function has_condition(list)
   for _, c in ipairs(list) do
-    if not c.group or is_narrowed(c) then return true end
+    if not c.group or has_condition(c) then return true end
   end
   return false
+end
+
+-- is_narrowed tells whether conditions can leave rows out: a program may have put groups
+-- together that say nothing. Of alternatives each has to.
+local function is_narrowed(list)
+  if list.group == "none" then return has_condition(list) end
+  local is_any = list.group == "any"
+  for _, c in ipairs(list) do
+    local one = not c.group or is_narrowed(c)
+    if one ~= is_any then return one end
+  end
+  return is_any
 end
 
 -- check_all refuses what would be meant for every row, unless that is said.

@@ -110,8 +110,8 @@ static void rows_without_a_value_come_last(void **state) {
     (void)state;
     // each entry of the index matches, and there is no tail
     books("rank!? by rank limit 10 rows 1000000 path 900000",
-          "walk the ordered index of rank, upwards (900,000 entries)\n" FETCH
-          "stop after 10\n");
+          "walk the ordered index of rank, rank has a value, upwards (900,000 "
+          "entries)\n" FETCH "stop after 10\n");
     // 10 rows of 9,000,000 entries: the others are hardly ever asked for
     people(
         "by -score limit 10 rows 10000000 path 9000000",
