@@ -498,6 +498,7 @@ static int l_model_gc(lua_State *L) {
     luaL_unref(L, LUA_REGISTRYINDEX, m->client);
     luaL_unref(L, LUA_REGISTRYINDEX, m->class);
     luaL_unref(L, LUA_REGISTRYINDEX, m->shadows);
+    exec_memory_clear(&m->memory);
     schema_clear(&m->schema);
     return 0;
 }

@@ -11,8 +11,13 @@
 static const uint32_t window_least = 16, window_most = 1024; // rows
 static const uint64_t skip_most = 16384; // candidates in one turn
 static const uint64_t wary_from = 512;   // rows that were fetched
+enum { REMEMBERED_MOST = 64 };           // rows of a window, for their ids
 
 // -- life
+
+void exec_memory_clear(struct exec_memory *m) {
+    ids_memory_clear(&m->ids);
+}
 
 struct exec *exec_new(struct pool *pool, const struct query *q,
                       struct exec_memory *memory, bool *is_building,
@@ -378,6 +383,24 @@ static void be_wary(struct exec *e) {
     }
 }
 
+// has_other says whether the row at i is not the one that has its ordinal.
+static bool has_other(const struct exec *e, const struct fetch *f, uint32_t i) {
+    return f->rows[i] && f->rows[i]->ordinal != e->ordinals[i];
+}
+
+// remembered_wrongly forgets the ids whose rows are gone or have another
+// ordinal, if they were remembered ones. It says whether there were any.
+static bool remembered_wrongly(struct exec *e, const struct fetch *f) {
+    bool are_wrong = false;
+    for (uint32_t i = 0; e->is_recalled && i < f->count; i++) {
+        if (!f->rows[i] || has_other(e, f, i)) {
+            ids_forget(&e->memory->ids, e->ordinals[i]);
+            are_wrong = true;
+        }
+    }
+    return are_wrong;
+}
+
 // on_window: rows that went away, or changed their place, since they were
 // found are left out.
 static void on_window(struct fetch *f, const char *code, const char *error) {
@@ -390,10 +413,14 @@ static void on_window(struct fetch *f, const char *code, const char *error) {
         end(e, code, error);
         return;
     }
+    if (remembered_wrongly(e, f)) {
+        read_window(e); // which asks for them now
+        return;
+    }
     uint32_t before = e->held_count;
     for (uint32_t i = 0; i < f->count; i++) {
         struct row *r = f->rows[i];
-        bool is_other = r && r->ordinal != e->ordinals[i];
+        bool is_other = has_other(e, f, i);
         if (r && !is_other && !has_moved(e, i, r)) {
             hold(e, r); // else the id's row is another one by now
             f->rows[i] = NULL;
@@ -414,6 +441,11 @@ static void on_window(struct fetch *f, const char *code, const char *error) {
     gather(e);
 }
 
+static void fetch_window(struct exec *e, const struct value *ids) {
+    e->round_trips++;
+    fetch_rows(e->pool->shared, e->query.schema, ids, e->count, on_window, e);
+}
+
 static void on_ids(struct ids *ids, const char *code, const char *error) {
     struct exec *e = ids->ctx;
     if (source_may_retry(code, &e->tries)) {
@@ -427,6 +459,9 @@ static void on_ids(struct ids *ids, const char *code, const char *error) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < ids->count; i++) { // drop those without an id
         if (ids->values[i].p) {
+            if (e->count <= REMEMBERED_MOST) {
+                ids_remember(&e->memory->ids, ids->ordinals[i], ids->values[i]);
+            }
             ids->values[n] = ids->values[i];
             e->keys[n] = e->keys[i];
             e->ordinals[n++] = ids->ordinals[i];
@@ -438,12 +473,19 @@ static void on_ids(struct ids *ids, const char *code, const char *error) {
         gather(e);
         return;
     }
-    e->round_trips++;
-    fetch_rows(e->pool->shared, e->query.schema, ids->values, n, on_window, e);
+    fetch_window(e, ids->values);
 }
 
-// read_window reads the ids of the window's candidates, and then the rows.
+// read_window reads the ids of the window's candidates, unless all of them are
+// remembered, and then the rows.
 static void read_window(struct exec *e) {
+    struct value ids[REMEMBERED_MOST];
+    e->is_recalled = e->count <= REMEMBERED_MOST &&
+                     ids_recall(&e->memory->ids, e->ordinals, e->count, ids);
+    if (e->is_recalled) {
+        fetch_window(e, ids);
+        return;
+    }
     e->round_trips++;
     ids_of_ordinals(e->pool->shared, e->query.schema, e->ordinals, e->count,
                     on_ids, e);

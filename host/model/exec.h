@@ -25,7 +25,11 @@ enum { EXEC_GONE = 8 };
 struct exec_memory {
     struct columns_memory columns;
     struct sizes_memory sizes;
+    struct ids_memory ids;
 };
+
+// exec_memory_clear frees what a memory holds.
+void exec_memory_clear(struct exec_memory *m);
 
 // The next window, which is read while the rows of one are made use of.
 enum exec_ahead { AHEAD_NOT, AHEAD_RUNNING, AHEAD_READY };
@@ -51,6 +55,7 @@ struct exec {
     uint64_t *keys; // by which they were found
     uint32_t count;
     int tries; // of the window, that lost the connection
+    bool is_recalled; // its ids were remembered: they may be others by now
     // rows that match: in order, but for those that are still to be sorted
     struct row **held;
     uint32_t held_count, held_cap;

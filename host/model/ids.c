@@ -1,4 +1,4 @@
-// ids: primary keys, of ordinals or of unique values.
+// ids: primary keys, of ordinals or of unique values, and a memory of them.
 #include "model/ids.h"
 
 #include <stdio.h>
@@ -194,4 +194,49 @@ void ids_of_uniques(struct conn *conn, const struct schema *s,
     buf_clear(&key);
     ids->pending = 1;
     conn_wait(conn, &ids_sink, ids);
+}
+
+// -- memory
+
+void ids_remember(struct ids_memory *m, uint32_t ordinal, struct value id) {
+    if (id.len == 0 || id.len > IDS_ID_MAX) {
+        return;
+    }
+    if (!m->slots) {
+        m->slots = xcalloc(IDS_REMEMBERED, sizeof m->slots[0]);
+    }
+    struct ids_slot *slot = &m->slots[ordinal % IDS_REMEMBERED];
+    slot->ordinal = ordinal;
+    slot->len = (uint16_t)id.len;
+    memcpy(slot->id, id.p, id.len);
+}
+
+static struct ids_slot *find_slot(const struct ids_memory *m,
+                                  uint32_t ordinal) {
+    struct ids_slot *slot = &m->slots[ordinal % IDS_REMEMBERED];
+    return slot->len && slot->ordinal == ordinal ? slot : NULL;
+}
+
+void ids_forget(struct ids_memory *m, uint32_t ordinal) {
+    struct ids_slot *slot = m->slots ? find_slot(m, ordinal) : NULL;
+    if (slot) {
+        slot->len = 0;
+    }
+}
+
+bool ids_recall(const struct ids_memory *m, const uint32_t *ordinals,
+                uint32_t count, struct value *ids) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct ids_slot *slot = m->slots ? find_slot(m, ordinals[i]) : NULL;
+        if (!slot) {
+            return false;
+        }
+        ids[i] = (struct value){slot->id, slot->len};
+    }
+    return true;
+}
+
+void ids_memory_clear(struct ids_memory *m) {
+    free(m->slots);
+    m->slots = NULL;
 }

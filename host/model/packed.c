@@ -11,7 +11,7 @@
 #define IN_SCANS 4
 
 // packed_top gathers at least so many rows before it drops the latest.
-#define TOP_GATHERED 1024
+#define TOP_GATHERED 128
 
 // Up to this many rows of 64 are tested one by one.
 #define FEW_ROWS 8
