@@ -157,12 +157,14 @@ end)
 -- figures_of returns what explain { analyze = true } counts.
 local function figures_of(query)
   local text = query:explain { analyze = true }
-  local pattern = "took ([%d.]+) ms: (%d+) round trips?, (%d+) bytes? of columns, "
-    .. "(%d+) entr%a+ walked, (%d+) rows? fetched, (%d+) of them matched, (%d+) handed out\n$"
-  local ms, trips, bytes, entries, fetched, matched, rows = text:match(pattern)
+  local pattern = "took ([%d.]+) ms: (%d+) round trips?, (%d+) bytes? of columns "
+    .. "and (%d+) from the cache, (%d+) entr%a+ walked, (%d+) rows? fetched, "
+    .. "(%d+) of them matched, (%d+) handed out\n$"
+  local ms, trips, bytes, cached, entries, fetched, matched, rows = text:match(pattern)
   assert.is_truthy(ms, text)
-  return { ms = tonumber(ms), trips = tonumber(trips), bytes = tonumber(bytes),
-    entries = tonumber(entries), fetched = tonumber(fetched), matched = tonumber(matched),
+  return { ms = tonumber(ms), trips = tonumber(trips),
+    bytes = tonumber(bytes) + tonumber(cached), entries = tonumber(entries),
+    fetched = tonumber(fetched), matched = tonumber(matched),
     rows = tonumber(rows), text = text }
 end
 

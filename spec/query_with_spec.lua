@@ -88,7 +88,7 @@ describe("with", function()
   case("loads each row that is referred to once for a batch", function()
     fill(200, 3)
     local query = Book:rows()
-    query:all()
+    for _ = 1, 3 do query:all() end -- then its columns are in the cache
     local plain = costs_of(function() query:all() end)
     local with = costs_of(function() query:with("author"):all() end)
     assert.equal(plain + 3, with)
@@ -153,7 +153,7 @@ describe("with", function()
 
   case("of rows that refer to none asks for nothing", function()
     Book:create_many { {}, {}, {} }
-    Book:rows():all()
+    for _ = 1, 3 do Book:rows():all() end -- then its columns are in the cache
     local plain = costs_of(function() Book:rows():all() end)
     local with = costs_of(function() Book:rows():with("author", "shelf", "sequel_of"):all() end)
     assert.equal(plain, with)

@@ -279,8 +279,8 @@ static int l_row_id(lua_State *L) {
     return is_id;
 }
 
-// keys(model) -> { meta, schema, expires, row, live, ids, rows, rest }: keys,
-// what keys begin with, and SCAN patterns
+// keys(model) -> { meta, schema, expires, stamps, row, live, ids, rows, rest }:
+// keys, what keys begin with, and SCAN patterns
 static int l_keys(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     static const struct {
@@ -289,7 +289,8 @@ static int l_keys(lua_State *L) {
     } list[] = {{"meta", key_meta},        {"schema", key_schema},
                 {"live", key_rows_prefix}, {"ids", key_ids_prefix},
                 {"row", key_row_prefix},   {"expires", key_expires},
-                {"rows", key_match_rows},  {"rest", key_match_rest}};
+                {"rows", key_match_rows},  {"rest", key_match_rest},
+                {"stamps", key_stamps}};
     lua_newtable(L);
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
         struct buf b = {0};

@@ -369,6 +369,7 @@ static int l_query_costs(lua_State *L) {
         const char *name;
         uint64_t n;
     } costs[] = {{"round_trips", e->round_trips + s->round_trips},
+                 {"cached", s->cached},
                  {"column_bytes", s->bytes},
                  {"entries", s->entries},
                  {"fetched", e->fetched},

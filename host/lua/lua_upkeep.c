@@ -116,8 +116,8 @@ static int l_is_entry(lua_State *L) {
 // classify(model, key) -> what the key holds, its segment, the column's width
 static int l_classify(lua_State *L) {
     static const char *const kinds[] = {
-        "other",   "unknown", "live",   "ids",     "bits",
-        "members", "packed",  "scores", "ordered", "holders"};
+        "other",  "unknown", "live",    "ids",     "bits",  "members",
+        "packed", "scores",  "ordered", "holders", "stamps"};
     struct model *m = lua_model_check(L, 1);
     struct key_class c = entry_classify(&m->schema, check_value(L, 2));
     lua_pushstring(L, kinds[c.kind]);

@@ -5,8 +5,9 @@
 --
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
--- ids prefix, id width, ordinals in a piece of @ids, { key... }, { row... },
--- { what new rows enter by key... }, expires }. A row is these elements: kind, id,
+-- ids prefix, id width, ordinals in a piece of @ids, key of the stamps,
+-- { key... }, { row... }, { what new rows enter by key... }, expires }. ARGV[2], 8
+-- bytes that no other batch has, is the stamp of the segments whose columns it changes. A row is these elements: kind, id,
 -- version expected, new version, how many elements come after these ten, { removed
 -- name... }, { unique index, value... }, { command... }, id's bytes in @ids, life;
 -- after them name, value... of each field that is set. 0 stands for an empty list.
@@ -33,7 +34,8 @@ local meta, journal = KEYS[1], KEYS[2]
 local batch = cmsgpack.unpack(ARGV[1])
 local generation, number = batch[1], batch[2]
 local row_prefix, rows_prefix, ids_prefix, id_width = batch[4], batch[5], batch[6], batch[7]
-local ids_piece, keys, rows, bulk, expires = batch[8], batch[9], batch[10], batch[11], batch[12]
+local ids_piece, stamps_key, stamp = batch[8], batch[9], ARGV[2]
+local keys, rows, bulk, expires = batch[10], batch[11], batch[12], batch[13]
 
 -- where each row begins (the elements of one are rows[at + 1] and so on)
 local places, count, ROW_ITEMS = {}, 0, 10
@@ -234,6 +236,19 @@ local function set_place(n)
   end
 end
 
+-- stamp_segment gives the segment the batch's stamp: a column of it changes. It goes
+-- first, so that not even a batch that was cut short leaves an old one.
+local stamped, stamped_number = {}, nil
+
+local function stamp_segment()
+  if stamped_number == segment_number then return end
+  stamped_number = segment_number
+  if not stamped[segment_number] then
+    stamped[segment_number] = true
+    run("SETRANGE", stamps_key, format("%d", segment_number * #stamp), stamp)
+  end
+end
+
 local LENGTHS = { 3, 3, 3, 3, 4, 3, 2, 3, 3, 4, 3, 3, 3 } -- of the commands, by their code
 local place -- of the command in hand
 
@@ -259,6 +274,7 @@ local function apply_from(list, i)
   while i <= size do
     place = i
     local op, key = list[i], keys[list[i + 1]]
+    if op < 6 then stamp_segment() end
     if op == 1 then
       put_bits(key .. segment .. list[i + 2], "u1", offset_text, "1")
     elseif op == 5 then
@@ -320,6 +336,7 @@ local function ids_place()
 end
 
 local function enter_row(bytes)
+  stamp_segment()
   put_taken(rows_key, offset)
   local key, at = ids_place()
   if id_width == 0 then
@@ -333,6 +350,7 @@ local function enter_row(bytes)
 end
 
 local function leave_row()
+  stamp_segment()
   flush_taken()
   put_bits(rows_key, "u1", offset_text, "0")
   if id_width == 0 then
@@ -487,6 +505,7 @@ local function increment(at, key)
     local v, zset, column, width = tonumber(texts[i]), list[i + 5], list[i + 6], list[i + 7]
     if zset ~= 0 then put_member(keys[zset], texts[i], struct.pack(">I4", ordinal)) end
     if column ~= 0 then
+      stamp_segment()
       put_bytes(keys[column] .. segment, offset * width, packed_bytes(v, tonumber(list[i + 8]),
         width))
     end

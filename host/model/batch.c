@@ -175,7 +175,7 @@ static void pack_key(struct buf *b, const struct schema *s,
 
 void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
                      struct buf *b) {
-    pack_array(b, 12);
+    pack_array(b, 13);
     pack_str(b, s->generation);
     pack_int(b, (int64_t)number);
     pack_int(b, is_refresh);
@@ -184,6 +184,7 @@ void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
     pack_key(b, s, key_ids_prefix);
     pack_int(b, s->id_width);
     pack_int(b, s->ids_piece);
+    pack_key(b, s, key_stamps);
     index_keys(s, b);
 }
 

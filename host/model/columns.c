@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/be.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "model/generation.h"
@@ -15,6 +16,28 @@
 #include "model/steps.h"
 
 static const struct sink columns_sink;
+
+enum { stamp_size = sizeof(uint64_t) };
+static const int trusted_most = 2;       // rounds
+static const uint32_t cached_most = 128; // columns of a plan
+
+uint64_t columns_bytes(const struct query *q, const struct plan *p,
+                       uint32_t segments) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        const struct plan_step *step = &p->steps[i];
+        if (step->read == READ_PACKED) {
+            uint32_t field = q->conditions[step->condition].field;
+            n += BITS_ROWS * (uint64_t)q->schema->fields[field].width;
+        } else if (step->read == READ_ORDER) {
+            uint32_t field = q->orders[0].field;
+            n += BITS_ROWS * (uint64_t)q->schema->fields[field].width;
+        } else if (step->read < BEGIN_ALL) {
+            n += BITS_BYTES;
+        }
+    }
+    return n * segments;
+}
 
 // -- what a step is
 
@@ -90,29 +113,79 @@ static void add_choice(struct buf *key, const struct field *f, uint32_t i) {
     }
 }
 
-static void ask_column(struct columns *c, const struct plan_step *step,
-                       uint32_t segment) {
+// column_prefix and column_suffix: the key of the column that a step reads of a
+// segment, before the segment's number and behind it.
+static void column_prefix(const struct columns *c, const struct plan_step *step,
+                          struct buf *key) {
     const struct query *q = c->query;
     const struct condition *cond = condition_of(c, step);
-    uint32_t field = cond ? cond->field : q->orders[0].field;
-    struct buf key = {0};
     if (step->read == READ_ROWS) {
-        key_rows_prefix(&key, q->schema);
+        key_rows_prefix(key, q->schema);
     } else {
-        key_column_prefix(&key, q->schema, field);
+        key_column_prefix(key, q->schema,
+                          cond ? cond->field : q->orders[0].field);
     }
-    buf_addu(&key, segment);
+}
+
+static void column_suffix(const struct columns *c, const struct plan_step *step,
+                          struct buf *key) {
+    const struct query *q = c->query;
+    const struct condition *cond = condition_of(c, step);
     if (step->read == READ_BITMAP || step->read == READ_SET) {
-        buf_addc(&key, step->read == READ_SET ? KEY_SMALL_SET : KEY_BITMAP);
-        key_value(&key, cond->values[step->value]);
+        buf_addc(key, step->read == READ_SET ? KEY_SMALL_SET : KEY_BITMAP);
+        key_value(key, cond->values[step->value]);
     } else if (step->read == READ_NULL) {
-        buf_adds(&key, KEY_NULL);
+        buf_adds(key, KEY_NULL);
     } else if (step->read == READ_ORDER_OF) {
-        buf_addc(&key, KEY_BITMAP);
-        add_choice(&key, &q->schema->fields[field], step->value);
+        uint32_t field = cond ? cond->field : q->orders[0].field;
+        buf_addc(key, KEY_BITMAP);
+        add_choice(key, &q->schema->fields[field], step->value);
     }
+}
+
+static void ask_column(struct columns *c, const struct plan_step *step,
+                       uint32_t segment) {
+    struct buf key = {0};
+    column_prefix(c, step, &key);
+    buf_addu(&key, segment);
+    column_suffix(c, step, &key);
     command_key(conn_out(c->conn), step->read == READ_SET ? "SMEMBERS" : "GET",
                 &key);
+    buf_clear(&key);
+}
+
+// find_columns opens the columns of all reads in the cache.
+static void find_columns(struct columns *c) {
+    struct buf key = {0};
+    for (uint32_t i = 0; c->has_cache && i < c->read_count; i++) {
+        key.len = 0;
+        column_prefix(c, &c->plan->steps[c->reads[i]], &key);
+        column_suffix(c, &c->plan->steps[c->reads[i]], &key);
+        c->refs[i] = cache_open(&c->memory->cache, key.data, key.len);
+    }
+    buf_clear(&key);
+}
+
+// is_likely says whether the cache is likely to have the cell as it is now.
+static bool is_likely(const struct columns *c, uint32_t cell) {
+    uint32_t at = cell / c->read_count, segment = c->first + at;
+    uint64_t stamp = cache_expect(&c->memory->cache, segment);
+    if (!c->has_cache || !stamp || c->states[at].is_stale ||
+        c->rounds == trusted_most) {
+        return false;
+    }
+    const struct piece *p = cache_find(c->refs[cell % c->read_count], segment);
+    return p && p->stamp == stamp;
+}
+
+static void ask_stamps(struct columns *c) {
+    struct buf *out = conn_out(c->conn), key = {0};
+    key_stamps(&key, c->query->schema);
+    resp_command(out, 4);
+    resp_arg_s(out, "GETRANGE");
+    resp_arg(out, key.data, key.len);
+    resp_arg_u(out, c->first * stamp_size);
+    resp_arg_u(out, (c->first + c->segments) * stamp_size - 1);
     buf_clear(&key);
 }
 
@@ -175,13 +248,18 @@ static void ask(struct columns *c) {
         ask_expired(c);
         commands += 2;
     }
+    c->stamps_item = commands++;
+    ask_stamps(c);
     c->first_item = commands;
-    for (uint32_t segment = 0; segment < c->segments; segment++) {
-        for (uint32_t i = 0; i < c->read_count; i++) {
-            ask_column(c, &c->plan->steps[c->reads[i]], c->first + segment);
+    for (uint32_t i = 0; i < c->segments * c->read_count; i++) {
+        c->is_asked[i] = !is_likely(c, i);
+        if (c->is_asked[i]) {
+            ask_column(c, &c->plan->steps[c->reads[i % c->read_count]],
+                       c->first + i / c->read_count);
             commands++;
         }
     }
+    c->last_item = commands;
     for (int i = 0; i < commands; i++) {
         conn_wait(c->conn, &sink_ignore, NULL)->is_joined = true;
     }
@@ -192,25 +270,110 @@ static void ask(struct columns *c) {
 
 // -- what has come
 
-// move_to goes on to the reply's element `item`, ending what lies before.
+static uint32_t segment_of(const struct columns *c) {
+    return c->cell / c->read_count;
+}
+
+static bool is_set(const struct columns *c) {
+    return c->plan->steps[c->reads[c->cell % c->read_count]].read == READ_SET;
+}
+
+// begin_cell carries out the steps before the one that reads the cell.
+static void begin_cell(struct columns *c) {
+    if (c->cell % c->read_count == 0) {
+        combine_begin(&c->machine, &c->order[segment_of(c)]);
+    }
+    combine_to(&c->machine, c->reads[c->cell % c->read_count], segment_of(c));
+    c->members.len = 0;
+}
+
+static void end_cell(struct columns *c) {
+    uint32_t segment = segment_of(c);
+    c->cell++;
+    if (c->cell % c->read_count == 0) {
+        combine_end(&c->machine, segment, &c->rows[segment]);
+    }
+}
+
+// keep puts what was read into the cache.
+static void keep(struct columns *c, const char *s, size_t len) {
+    uint64_t stamp = c->states[segment_of(c)].stamp;
+    if (c->has_cache && stamp) {
+        cache_put(&c->memory->cache, c->refs[c->cell % c->read_count],
+                  c->first + segment_of(c), stamp, s, len);
+    }
+}
+
+static void take_members(struct columns *c, const char *s, size_t len) {
+    for (size_t i = 0; i + 2 <= len; i += 2) {
+        combine_member(&c->machine, be_get16((const unsigned char *)s + i));
+    }
+}
+
+// recall takes the cell from the cache, if that has it as it is now.
+static void recall(struct columns *c) {
+    struct segment_read *state = &c->states[segment_of(c)];
+    const struct piece *p =
+        cache_find(c->refs[c->cell % c->read_count], c->first + segment_of(c));
+    if (!p || !state->stamp || p->stamp != state->stamp) {
+        state->is_stale = c->is_torn = true;
+        return;
+    }
+    c->cached += p->len;
+    if (is_set(c)) {
+        take_members(c, p->data, p->len);
+    } else {
+        combine_column(&c->machine, p->data, p->len);
+    }
+}
+
+// move_to goes on to the reply's element `item`, ending what lies before, and
+// recalling what was not asked for.
 static void move_to(struct columns *c, int item) {
     while (c->item < item) {
+        if (c->item >= c->first_item) {
+            if (is_set(c) && !c->code[0]) {
+                keep(c, c->members.data, c->members.len);
+            }
+            end_cell(c);
+        }
         c->item++;
-        if (c->item < c->first_item) {
-            continue;
+        uint32_t cells = c->segments * c->read_count;
+        while (c->item >= c->first_item && c->cell < cells) {
+            begin_cell(c);
+            if (c->is_asked[c->cell]) {
+                break;
+            }
+            recall(c);
+            end_cell(c);
         }
-        uint32_t at = (uint32_t)(c->item - c->first_item);
-        if (at > 0 && at % c->read_count == 0) {
-            combine_end(&c->machine, c->segment, &c->rows[c->segment]);
-            c->segment++;
+    }
+}
+
+// take_stamps takes the stamps of the segments that have one.
+static void take_stamps(struct columns *c, const char *s, size_t len) {
+    for (uint32_t i = 0; i < c->segments; i++) {
+        uint64_t stamp = 0;
+        if ((i + 1) * stamp_size <= len) {
+            memcpy(&stamp, s + i * stamp_size, stamp_size);
         }
-        if (c->segment == c->segments) {
-            return;
+        c->states[i].stamp = stamp;
+        if (c->rounds == 0) {
+            cache_see(&c->memory->cache, c->first + i, stamp);
         }
-        if (at % c->read_count == 0) {
-            combine_begin(&c->machine, &c->order[c->segment]);
-        }
-        combine_to(&c->machine, c->reads[at % c->read_count], c->segment);
+    }
+}
+
+// take_member takes a member of a small set: an offset as text.
+static void take_member(struct columns *c, const char *s, size_t len) {
+    uint32_t row = 0;
+    for (size_t i = 0; i < len && row < SCHEMA_SEGMENT; i++) {
+        row = row * 10 + (uint32_t)(s[i] - '0');
+    }
+    if (row < SCHEMA_SEGMENT) {
+        const char bytes[2] = {(char)(row >> 8), (char)(row & 0xff)};
+        buf_add(&c->members, bytes, sizeof bytes);
+        combine_member(&c->machine, row);
     }
 }
 
@@ -293,6 +456,10 @@ static void take_meta(struct columns *c, int item, const char *s, size_t len) {
 static void *on_string(struct waiter *w, const redisReadTask *t, const char *s,
                        size_t len) {
     struct columns *c = w->ctx;
+    int item = t->parent && t->parent->parent ? t->parent->idx : t->idx;
+    if (t->type == REDIS_REPLY_ERROR && t->parent && item == c->stamps_item) {
+        return c; // without stamps there is no cache, that is all
+    }
     if (t->type == REDIS_REPLY_ERROR && t->parent) {
         char text[200];
         int n = snprintf(text, sizeof text,
@@ -310,13 +477,14 @@ static void *on_string(struct waiter *w, const redisReadTask *t, const char *s,
     if (!t->parent) {
         return c;
     }
-    int item = t->parent->parent ? t->parent->idx : t->idx;
     move_to(c, item);
     if (c->code[0]) {
         return c;
     }
     if (item == 0) {
         take_meta(c, t->idx, s, len);
+    } else if (item == c->stamps_item) {
+        take_stamps(c, s, len);
     } else if (c->clock_item >= 0 && item >= c->clock_item &&
                item < c->first_item) {
         take_expiry(c, item, t->idx, s, len);
@@ -324,10 +492,11 @@ static void *on_string(struct waiter *w, const redisReadTask *t, const char *s,
         take_entry(c, s, len);
     } else if (t->parent->parent) {
         c->bytes += len;
-        combine_member(&c->machine, s, len);
+        take_member(c, s, len);
     } else {
         c->bytes += len;
         combine_column(&c->machine, s, len);
+        keep(c, s, len);
     }
     return c;
 }
@@ -349,6 +518,7 @@ static void *on_nil(struct waiter *w, const redisReadTask *t) {
         move_to(c, t->idx);
         if (!c->code[0] && t->idx >= c->first_item) {
             combine_column(&c->machine, NULL, 0);
+            keep(c, NULL, 0);
         }
     }
     return c;
@@ -382,7 +552,9 @@ static void reset(struct columns *c) {
     c->expiries.len = 0;
     c->now_ms = 0;
     c->item = -1;
-    c->segment = 0;
+    c->cell = 0;
+    c->is_torn = false;
+    c->cached = 0;
     c->top = 0;
     c->generation[0] = 0;
 }
@@ -407,14 +579,20 @@ static void release(struct columns *c) {
     free(c->order);
     free(c->rows);
     free(c->whole);
+    free(c->is_asked);
+    free(c->states);
     c->whole = NULL;
 }
 
 static void allocate(struct columns *c, uint32_t segments) {
     release(c);
     c->segments = segments;
+    c->has_cache = c->read_count <= cached_most &&
+                   columns_bytes(c->query, c->plan, segments) <= CACHE_BYTES;
     c->rows = new_bits(segments);
     c->order = xcalloc(segments, sizeof c->order[0]);
+    c->is_asked = xcalloc(segments * c->read_count, sizeof c->is_asked[0]);
+    c->states = xcalloc(segments, sizeof c->states[0]);
     c->whole = c->machine.whole =
         xcalloc(c->plan->step_count, sizeof c->whole[0]);
     for (uint32_t i = 0; i < c->plan->step_count; i++) {
@@ -441,7 +619,9 @@ static bool read_again(struct columns *c) {
         ask(c);
         return true;
     }
-    if (c->clock_item >= 0 && !drop_expired(c)) {
+    bool is_late = c->clock_item >= 0 && !drop_expired(c);
+    if (c->is_torn || is_late) {
+        c->rounds += c->is_torn;
         reset(c);
         ask(c);
         return true;
@@ -453,10 +633,11 @@ static void on_done(struct waiter *w) {
     struct columns *c = w->ctx;
     if (!c->code[0]) {
         // the last segment ends with the reply
-        move_to(c, c->first_item + (int)(c->segments * c->read_count));
+        move_to(c, c->last_item);
         if (read_again(c)) {
             return;
         }
+        cache_trim(&c->memory->cache);
         c->memory->segments = c->total;
         const char *stored = c->generation;
         if (stored[0] && strcmp(stored, c->query->generation) != 0) {
@@ -506,7 +687,9 @@ struct columns *columns_read(
     if (segments == 0) {
         segments = memory->segments ? memory->segments : 1;
     }
+    c->refs = xcalloc(c->read_count, sizeof c->refs[0]);
     allocate(c, segments);
+    find_columns(c);
     ask(c);
     return c;
 }
@@ -514,6 +697,8 @@ struct columns *columns_read(
 void columns_free(struct columns *c) {
     release(c);
     buf_clear(&c->expiries);
+    buf_clear(&c->members);
+    free(c->refs);
     free(c->reads);
     free(c->indexes);
     combine_clear(&c->machine);

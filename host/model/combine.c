@@ -194,18 +194,14 @@ void combine_column(struct combine *m, const char *s, size_t len) {
     take_column(m, s, len);
 }
 
-void combine_member(struct combine *m, const char *s, size_t len) {
-    uint32_t offset = 0;
-    for (size_t i = 0; i < len; i++) {
-        offset = offset * 10 + (uint32_t)(s[i] - '0');
-    }
-    if (offset >= SCHEMA_SEGMENT) {
+void combine_member(struct combine *m, uint32_t row) {
+    if (row >= SCHEMA_SEGMENT) {
         return;
     }
     if (m->plan->steps[m->step].join == JOIN_OR) {
-        bits_set(topmost(m), offset);
+        bits_set(topmost(m), row);
     } else { // JOIN_WITHOUT: small sets are never intersected
-        bits_clear(topmost(m), offset);
+        bits_clear(topmost(m), row);
     }
 }
 

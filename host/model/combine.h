@@ -39,9 +39,9 @@ void combine_end(struct combine *m, uint32_t segment, struct bits *rows);
 
 // combine_column takes the string that the step has read; NULL with 0 bytes
 // where there is none. Steps that read the same as one before get it again.
-// combine_member takes a member of a small set.
+// combine_member takes a member of a small set, a row of the segment.
 void combine_column(struct combine *m, const char *s, size_t len);
-void combine_member(struct combine *m, const char *s, size_t len);
+void combine_member(struct combine *m, uint32_t row);
 
 // combine_packed finds the rows of a packed column that fulfil a condition.
 void combine_packed(const struct field *f, const struct condition *c,

@@ -554,7 +554,8 @@ static void send_batch(struct batch *b, bool with_source) {
         ask_sha(c);
     }
     with_source = with_source || !c->sha[0];
-    resp_command(out, 6);
+    c->stamp++; // also of a batch that is sent again
+    resp_command(out, 7);
     resp_arg_s(out, with_source ? "EVAL" : "EVALSHA");
     if (with_source) {
         resp_arg(out, apply_lua, (size_t)(apply_lua_end - apply_lua));
@@ -569,6 +570,7 @@ static void send_batch(struct batch *b, bool with_source) {
     resp_arg(out, key.data, key.len);
     buf_clear(&key);
     resp_arg(out, b->packed.data, b->packed.len);
+    resp_arg(out, &c->stamp, sizeof c->stamp);
     conn_wait(c->conn, &batch_sink, b);
 }
 
@@ -610,6 +612,7 @@ void commit_init(struct commit *c, struct runtime *rt, struct schema *s,
         random ^= (uint64_t)(uintptr_t)c;
     }
     snprintf(c->host, sizeof c->host, "%016llx", (unsigned long long)random);
+    c->stamp = random;
 }
 
 void commit_clear(struct commit *c) {

@@ -27,6 +27,7 @@ struct commit {
     uint64_t number;    // of the last batch
     uint64_t creations; // of rows so far
     char host[17];      // names this host's journal
+    uint64_t stamp;     // of the batch sent last; begins at random
     char sha[41];       // of apply.lua, once the server told it
     bool is_sha_asked;
     uint64_t refreshed_ms; // when the journal's expiry was last renewed

@@ -395,6 +395,10 @@ struct key_class entry_classify(const struct schema *s, struct value key) {
         c.kind = KEY_SCORES;
         return c;
     }
+    if (after_prefix(s, key, key_stamps, &rest) && rest.len == 0) {
+        c.kind = KEY_STAMPS;
+        return c;
+    }
     if (after_prefix(s, key, key_reserved_prefix, &rest)) {
         c.kind = KEY_OTHER;
         return c;

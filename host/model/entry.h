@@ -27,6 +27,7 @@ enum key_kind {
     KEY_SCORES,  // ordinals
     KEY_ORDERED, // values and ordinals
     KEY_HOLDERS, // values, each with the primary key of its row
+    KEY_STAMPS,  // @stamps
 };
 
 struct key_class {

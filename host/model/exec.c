@@ -16,6 +16,7 @@ enum { REMEMBERED_MOST = 64 };           // rows of a window, for their ids
 // -- life
 
 void exec_memory_clear(struct exec_memory *m) {
+    cache_clear(&m->columns.cache);
     ids_memory_clear(&m->ids);
 }
 

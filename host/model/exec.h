@@ -54,7 +54,7 @@ struct exec {
     uint32_t *ordinals;
     uint64_t *keys; // by which they were found
     uint32_t count;
-    int tries; // of the window, that lost the connection
+    int tries;        // of the window, that lost the connection
     bool is_recalled; // its ids were remembered: they may be others by now
     // rows that match: in order, but for those that are still to be sorted
     struct row **held;

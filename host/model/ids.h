@@ -18,7 +18,7 @@ struct ids_memory {
         uint32_t ordinal;
         uint16_t len; // 0: nothing is remembered
         char id[IDS_ID_MAX];
-    } *slots; // NULL until there is something to remember
+    } * slots; // NULL until there is something to remember
 };
 
 struct ids {

@@ -43,6 +43,10 @@ void key_ids_prefix(struct buf *b, const struct schema *s) {
     tag(b, s, "/@ids.");
 }
 
+void key_stamps(struct buf *b, const struct schema *s) {
+    tag(b, s, "/@stamps");
+}
+
 void key_reserved_prefix(struct buf *b, const struct schema *s) {
     tag(b, s, "/@");
 }

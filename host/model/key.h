@@ -16,6 +16,7 @@ void key_schema(struct buf *b, const struct schema *s);
 void key_journal(struct buf *b, const struct schema *s, const char *host);
 void key_rows_prefix(struct buf *b, const struct schema *s);
 void key_ids_prefix(struct buf *b, const struct schema *s);
+void key_stamps(struct buf *b, const struct schema *s);
 void key_column_prefix(struct buf *b, const struct schema *s, uint32_t field);
 void key_zset(struct buf *b, const struct schema *s, uint32_t field);
 void key_unique(struct buf *b, const struct schema *s, uint32_t field);

@@ -173,29 +173,11 @@ void source_forget_columns(struct source *s) {
 
 // -- columns
 
-// column_bytes returns about how many bytes the columns of a window have.
-static uint64_t column_bytes(const struct source *s, uint32_t segments) {
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < s->plan->step_count; i++) {
-        const struct plan_step *step = &s->plan->steps[i];
-        const struct schema *schema = s->query->schema;
-        if (step->read == READ_PACKED) {
-            const struct condition *c = &s->query->conditions[step->condition];
-            n += BITS_ROWS * (uint64_t)schema->fields[c->field].width;
-        } else if (step->read == READ_ORDER) {
-            uint32_t field = s->query->orders[0].field;
-            n += BITS_ROWS * (uint64_t)schema->fields[field].width;
-        } else if (step->read < BEGIN_ALL) {
-            n += BITS_BYTES;
-        }
-    }
-    return n * segments;
-}
-
 static void on_columns(struct columns *c, const char *code, const char *error) {
     struct source *s = c->ctx;
     s->columns = c; // in case that it failed at once
     s->costs.bytes += c->bytes;
+    s->costs.cached += c->cached;
     if (source_may_retry(code, &s->tries)) {
         read_columns(s, s->is_tail ? s->plan->tail : s->plan);
         return;
@@ -235,7 +217,8 @@ static void read_columns(struct source *s, const struct plan *p) {
         columns_free(s->columns);
     }
     struct conn *c = s->pool->shared;
-    if (column_bytes(s, count ? count : known) > shared_most) {
+    uint64_t bytes = columns_bytes(s->query, p, count ? count : known);
+    if (bytes > shared_most) {
         struct conn *own = pool_take(s->pool);
         c = own ? own : c;
     }

@@ -24,6 +24,7 @@ typedef void (*source_fn)(struct source *s, const char *code,
 struct source_costs {
     uint64_t round_trips;
     uint64_t bytes;   // of columns
+    uint64_t cached;  // of those that did not have to be read
     uint64_t entries; // of ordered indexes that were walked
 };
 

@@ -12,6 +12,7 @@ local check = require("neap.model_error").check
 local stats = require "neap.model_stats"
 local sync = require "neap.model_sync"
 local fail = require("neap.model_error").fail
+local random_bytes = require("neap.core.util").random_bytes
 local M = {}
 
 local PAGE = 500     -- keys, or members, looked at in one go
@@ -91,15 +92,16 @@ end
 return out
 ]]
 
--- settle_text: which suspects are wrong? KEYS: the key they are in. ARGV: repair (0 or 1),
--- kind, @ids key, width of @ids (0: a hash), what row keys begin with, the meta hash; then for each
--- the member, its value, the offset of its ordinal (or ""), the id and the version of the row
--- as judged ("" for none), the ordinal. Returns for each 1 if it is wrong, and it is then removed
--- with repair.
+-- settle_text: which suspects are wrong? KEYS: the key they are in, the stamps. ARGV: repair
+-- (0 or 1), kind, @ids key, width of @ids (0: a hash), what row keys begin with, the meta hash,
+-- the segment if the key is a column (else ""), a new stamp for that; then for each the member,
+-- its value, the offset of its ordinal (or ""), the id and the version of the row as judged (""
+-- for none), the ordinal. Returns for each 1 if it is wrong, and it is then removed with repair.
 local settle_text = [[
 local key, out = KEYS[1], {}
 local repair, kind, ids, width, prefix, meta = ARGV[1] == "1", ARGV[2], ARGV[3], tonumber(ARGV[4]),
   ARGV[5], ARGV[6]
+local stamp_at = ARGV[7] ~= "" and ARGV[7] * 8
 local function id_at(offset)
   if width == 0 then return redis.call("HGET", ids, offset) or "" end
   local at = tonumber(offset) * width
@@ -118,6 +120,7 @@ local function still_there(member, value)
   return redis.call("HGET", key, member) == value
 end
 local function remove(member, value, ordinal)
+  if stamp_at then redis.call("SETRANGE", KEYS[2], stamp_at, ARGV[8]) end
   if kind == "bits" then
     redis.call("SETBIT", key, member, 0)
   elseif kind == "live" then
@@ -134,7 +137,7 @@ local function remove(member, value, ordinal)
     redis.call("HDEL", key, member)
   end
 end
-for i = 7, #ARGV, 6 do
+for i = 9, #ARGV, 6 do
   local member, value, offset, id, version = unpack(ARGV, i, i + 4)
   local row = ARGV[i + 5]:match("^%d*:(.*)$")
   local same = offset == "" or id_at(offset) == id
@@ -322,7 +325,7 @@ end
 -- keys ----------------------------------------------------------------------
 
 local types = { live = "string", bits = "string", packed = "string", members = "set",
-  scores = "zset", ordered = "zset", ids = "hash", holders = "hash" }
+  scores = "zset", ordered = "zset", ids = "hash", holders = "hash", stamps = "string" }
 
 local function ordinal_of(member)
   local a, b, c, d = member:byte(-4, -1)
@@ -380,7 +383,10 @@ local function settle(run, key, kind, suspects)
   if #suspects == 0 then return end
   local keys, width, piece = core.keys(run.model.core), core.ids_form(run.model.core)
   local at = suspects[1].ordinal and math.floor(suspects[1].ordinal / piece) or 0
-  local args = { run.repair and 1 or 0, kind, keys.ids .. at, width, keys.row, keys.meta }
+  local is_column = kind == "bits" or kind == "live" or kind == "packed" or kind == "members"
+  local segment = is_column and math.floor(suspects[1].ordinal / SEGMENT) or ""
+  local args = { run.repair and 1 or 0, kind, keys.ids .. at, width, keys.row, keys.meta, segment,
+    random_bytes(8) }
   for _, c in ipairs(suspects) do
     local offset = c.ordinal and c.ordinal % piece or ""
     local id = ids_bytes(width, c.id)
@@ -388,7 +394,7 @@ local function settle(run, key, kind, suspects)
     local row = (c.ordinal or "") .. ":" .. c.id
     for _, v in ipairs { c.member, c.value, offset, id, c.version, row } do args[#args + 1] = v end
   end
-  local found = script(run, settle_text)({ key }, unpack(args))
+  local found = script(run, settle_text)({ key, keys.stamps }, unpack(args))
   local n = 0
   for i = 1, #suspects do n = n + found[i] end
   if n == 0 then return end
@@ -470,6 +476,8 @@ function readers.scores(run, key, _, _, add)
   end
 end
 readers.ordered = readers.scores
+
+function readers.stamps() end -- nothing in it can be wrong: see host/model/cache.h
 
 function readers.holders(run, key, _, _, add)
   for field, id in run.model.redis:hscan(key) do add { member = field, value = id, id = id } end

@@ -351,10 +351,11 @@ function M.analyze(q)
     n = n + (rows and #rows or 0)
   until not rows
   local costs = core.query_costs(run)
-  return core.query_explain(run) .. ("took %.2f ms: %s, %s of columns, %s walked, %s fetched, "
-    .. "%d of them matched, %d handed out\n"):format((monotonic() - from) * 1000,
-    plural(costs.round_trips, "round trip"), plural(costs.column_bytes, "byte"),
-    plural(costs.entries, "entry"):gsub("entrys", "entries"), plural(costs.fetched, "row"),
+  local entries = plural(costs.entries, "entry"):gsub("entrys", "entries")
+  return core.query_explain(run) .. ("took %.2f ms: %s, %s of columns and %d from the cache, "
+    .. "%s walked, %s fetched, %d of them matched, %d handed out\n"):format(
+    (monotonic() - from) * 1000, plural(costs.round_trips, "round trip"),
+    plural(costs.column_bytes, "byte"), costs.cached, entries, plural(costs.fetched, "row"),
     costs.matched, n)
 end
 

@@ -294,6 +294,7 @@ static void batches_begin_with_keys_and_end_with_the_expiries(void **state) {
     assert_int_equal(batch_pack_rows(&s, NULL, 5, SIZE_MAX, &b), 0);
     buf_printf(&text,
                "['%s' 1099511627776 1 '{m}:' '{m}/@rows.' '{m}/@ids.' 16 1023 "
+               "'{m}/@stamps' "
                "['' '' '' '' '' '' '{m}/v!' ''] [] [] '']",
                s.generation);
     assert_packed(&b, buf_cstr(&text));

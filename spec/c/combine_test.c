@@ -95,12 +95,9 @@ static void give_value(struct combine *m, uint32_t field,
 static void give_members(struct combine *m, uint32_t field,
                          const struct value *v) {
     for (uint32_t i = 0; i < ROWS; i++) {
-        struct buf b = {0};
-        buf_addu(&b, offset_of(i));
         if (is_small(v) && has_value(&rows[i], field, v)) {
-            combine_member(m, b.data, b.len);
+            combine_member(m, offset_of(i));
         }
-        buf_clear(&b);
     }
 }
 
@@ -532,15 +529,15 @@ static void members_past_the_segment_are_ignored(void **state) {
     struct plan p = {.steps = &step, .step_count = 1, .depth = 1};
     struct combine m = {.plan = &p, .sets = &set, .depth = 1};
     bits_zero(&set);
-    combine_member(&m, "65535", 5);
-    combine_member(&m, "65536", 5);
-    combine_member(&m, "4294967295", 10);
-    combine_member(&m, "0", 1);
+    combine_member(&m, 65535);
+    combine_member(&m, 65536);
+    combine_member(&m, 4294967295);
+    combine_member(&m, 0);
     assert_int_equal(bits_count(&set), 2);
     assert_true(bits_test(&set, 0));
     assert_true(bits_test(&set, 65535));
     step.join = JOIN_WITHOUT;
-    combine_member(&m, "0", 1);
+    combine_member(&m, 0);
     assert_int_equal(bits_count(&set), 1);
 }
 

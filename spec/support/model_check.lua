@@ -519,6 +519,18 @@ function Check:check_compound(name)
   end
 end
 
+-- check_stamps: each segment that has rows was given a stamp.
+function Check:check_stamps()
+  local stamps = self:take("@stamps", "string") or ""
+  for n in pairs(self.rows) do
+    local at = math.floor(n / SEGMENT) * 8
+    if not stamps:sub(at + 1, at + 8):find("[^%z]") then
+      self:wrong("@stamps has none for the segment of %d", n)
+      break
+    end
+  end
+end
+
 function Check:check_expiries()
   local want = {}
   for n, row in pairs(self.rows) do want[n] = tonumber(row.values._e) end
@@ -589,6 +601,7 @@ return function(model)
   for name, f in pairs(model.fields) do self:check_field(name, f) end
   for _, name in ipairs(self.compounds) do self:check_compound(name) end
   if model.ttl then self:check_expiries() end
+  self:check_stamps()
   self:check_rest()
   return self.problems
 end
