@@ -20,6 +20,7 @@ static const struct sink columns_sink;
 enum { stamp_size = sizeof(uint64_t) };
 static const int trusted_most = 2;       // rounds
 static const uint32_t cached_most = 128; // columns of a plan
+static const uint32_t spare_most = 256;  // segments
 
 uint64_t columns_bytes(const struct query *q, const struct plan *p,
                        uint32_t segments) {
@@ -541,7 +542,6 @@ static bool owns_whole(const struct columns *c, uint32_t i) {
 
 static void reset(struct columns *c) {
     for (uint32_t i = 0; i < c->segments; i++) {
-        bits_zero(&c->rows[i]);
         c->order[i].len = 0;
     }
     for (uint32_t i = 0; i < c->plan->step_count; i++) {
@@ -567,6 +567,34 @@ static struct bits *new_bits(uint32_t n) {
     return b;
 }
 
+// take_rows and give_rows: a model's queries use the same room, one at a time.
+static void take_rows(struct columns *c) {
+    struct columns_memory *m = c->memory;
+    bool fits = m->spare && m->spare_count >= c->segments;
+    c->rows = fits ? m->spare : new_bits(c->segments);
+    c->room = fits ? m->spare_count : c->segments;
+    m->spare = fits ? NULL : m->spare;
+}
+
+static void give_rows(struct columns *c) {
+    struct columns_memory *m = c->memory;
+    struct bits *left = c->rows;
+    if (left && c->room <= spare_most &&
+        (!m->spare || m->spare_count < c->room)) {
+        left = m->spare;
+        m->spare = c->rows;
+        m->spare_count = c->room;
+    }
+    free(left);
+    c->rows = NULL;
+}
+
+void columns_memory_clear(struct columns_memory *m) {
+    cache_clear(&m->cache);
+    free(m->spare);
+    m->spare = NULL;
+}
+
 static void release(struct columns *c) {
     for (uint32_t i = 0; i < c->segments; i++) {
         buf_clear(&c->order[i]);
@@ -577,7 +605,7 @@ static void release(struct columns *c) {
         }
     }
     free(c->order);
-    free(c->rows);
+    give_rows(c);
     free(c->whole);
     free(c->is_asked);
     free(c->states);
@@ -589,7 +617,7 @@ static void allocate(struct columns *c, uint32_t segments) {
     c->segments = segments;
     c->has_cache = c->read_count <= cached_most &&
                    columns_bytes(c->query, c->plan, segments) <= CACHE_BYTES;
-    c->rows = new_bits(segments);
+    take_rows(c);
     c->order = xcalloc(segments, sizeof c->order[0]);
     c->is_asked = xcalloc(segments * c->read_count, sizeof c->is_asked[0]);
     c->states = xcalloc(segments, sizeof c->states[0]);

@@ -15,6 +15,8 @@ struct columns_memory {
     uint32_t segments; // that there are
     int64_t ahead_ms;  // of the server's clock before ours
     struct cache cache;
+    struct bits *spare;   // room for the rows of as many segments, or NULL: the
+    uint32_t spare_count; // kernel would clear new memory each time
 };
 
 struct columns {
@@ -26,6 +28,7 @@ struct columns {
     bool is_all;              // all segments that there are
     uint32_t total;           // segments that there are
     struct bits *rows;        // the result, a segment each
+    uint32_t room;            // for so many
     struct buf *order;        // the packed columns to order by
     uint64_t bytes, cached;   // read, and from the cache
     // called once; error is NULL, or what went wrong (with its code)
@@ -75,6 +78,9 @@ struct columns *columns_read(
     void (*done)(struct columns *c, const char *code, const char *error),
     void *ctx);
 void columns_free(struct columns *c);
+
+// columns_memory_clear frees what a memory holds.
+void columns_memory_clear(struct columns_memory *m);
 
 // columns_bytes returns about how many bytes the columns of so many segments
 // have.

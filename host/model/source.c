@@ -69,7 +69,7 @@ void source_init(struct source *s, const struct query *q, const struct plan *p,
     }
 }
 
-void source_clear(struct source *s) {
+void source_drop_reads(struct source *s) {
     ranking_clear(&s->ranking);
     if (s->columns) {
         columns_free(s->columns);
@@ -77,6 +77,13 @@ void source_clear(struct source *s) {
     if (s->walk) {
         walk_free(s->walk);
     }
+    s->columns = NULL;
+    s->walk = NULL;
+    s->is_over = true;
+}
+
+void source_clear(struct source *s) {
+    source_drop_reads(s);
     if (s->tally) {
         tally_clear(s->tally);
         free(s->tally);

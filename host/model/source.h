@@ -67,6 +67,10 @@ void source_init(struct source *s, const struct query *q, const struct plan *p,
                  struct pool *pool, struct columns_memory *memory);
 void source_clear(struct source *s);
 
+// source_drop_reads frees what was read, as nothing more is wanted of it; the
+// count, the tally and the costs stay.
+void source_drop_reads(struct source *s);
+
 // source_open reads what has to be known before the first row: for an exact
 // plan of a query that is counted, s->count.
 void source_open(struct source *s, source_fn done, void *ctx);
