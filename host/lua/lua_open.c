@@ -5,6 +5,7 @@
 #include "core/runtime.h"
 #include "core/task.h"
 #include "lua/lua_error.h"
+#include "lua/lua_fetch.h"
 #include "lua/lua_http.h"
 #include "lua/lua_json.h"
 #include "lua/lua_model.h"
@@ -35,6 +36,7 @@ int luaopen_neap_luv(lua_State *L) {
 }
 
 static const luaL_Reg modules_in_c[] = {{"neap.core.error", luaopen_neap_error},
+                                        {"neap.core.fetch", luaopen_neap_fetch},
                                         {"neap.core.http", luaopen_neap_http},
                                         {"neap.core.json", luaopen_neap_json},
                                         {"neap.core.luv", luaopen_neap_luv},

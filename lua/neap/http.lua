@@ -19,6 +19,8 @@ local router = require "neap.router"
 local task = require "neap.task"
 local request_id = require("neap.core.task").request_id
 local Request = require "neap.http_request"
+local http_client = require "neap.http_client"
+local response = require "neap.http_response"
 local respond, respond_json = core.respond, core.respond_json
 local M = {}
 
@@ -34,6 +36,9 @@ M.escape = core.escape
 M.url_encode = core.url_encode
 --- http.url_decode(text, plus_is_space): nil for a bad escape.
 M.url_decode = core.url_decode
+
+--- http.fetch(url, options): asks another server: see http_client.fetch.
+M.fetch = http_client.fetch
 
 --- http.fail(status, message): raises what is answered with that status and
 -- message, as text; 400 to 599.
@@ -342,46 +347,11 @@ end
 
 -- in process ----------------------------------------------------------------
 
-local Response = {}
-
-function Response.__index(res, key)
-  if key == "json" then
-    local value = json.decode(res.body)
-    rawset(res, "json", value)
-    return value
-  end
-  return Response[key]
-end
-
---- response:all(name): the list of a header's values, "set-cookie" and such.
-function Response:all(name)
-  local list = {}
-  for line in self.head:gmatch("\r\n([^\r]+)") do
-    local key, value = line:match("^([^:]+): (.*)$")
-    if key and key:lower() == name:lower() then list[#list + 1] = value end
-  end
-  return list
-end
-
+-- read_response makes a response of its bytes.
 local function read_response(bytes)
   local stop = bytes:find("\r\n\r\n", 1, true)
-  local head = bytes:sub(1, stop - 1)
-  local res = { status = tonumber(head:match("^HTTP/1%.1 (%d+)")), headers = {},
-    body = bytes:sub(stop + 4), head = head }
-  for key, value in head:gmatch("\r\n([^:\r]+): ([^\r]*)") do
-    key = key:lower()
-    res.headers[key] = res.headers[key] and res.headers[key] .. ", " .. value or value
-  end
-  return setmetatable(res, Response)
-end
-
-local function encode_form(fields)
-  local pairs_out = {}
-  for k, v in pairs(fields) do
-    pairs_out[#pairs_out + 1] = core.url_encode(tostring(k)) .. "=" .. core.url_encode(tostring(v))
-  end
-  table.sort(pairs_out)
-  return table.concat(pairs_out, "&")
+  local head = bytes:sub(1, stop + 1)
+  return response.new(tonumber(head:match("^HTTP/1%.1 (%d+)")), head, bytes:sub(stop + 4))
 end
 
 local function write_request(method, target, options)
@@ -389,7 +359,7 @@ local function write_request(method, target, options)
   if options.json ~= nil then
     body, content_type = json.encode(options.json), "application/json"
   elseif options.form then
-    body, content_type = encode_form(options.form), "application/x-www-form-urlencoded"
+    body, content_type = http_client.encode_form(options.form), "application/x-www-form-urlencoded"
   end
   local lines = { method .. " " .. target .. " HTTP/1.1" }
   local has_host = false
@@ -412,8 +382,7 @@ function App:request(method, target, options)
   local head, body = write_request(method, target, options or {})
   local handle, m, path = core.open(head, body)
   if not handle then
-    return setmetatable({ status = m, headers = {}, body = core.reason(m) .. "\n", head = "" },
-      Response)
+    return response.new(m, "", core.reason(m) .. "\n")
   end
   -- a task of its own, as over a socket; cancelled with the caller
   local ok, err = pcall(task.all, { function()

@@ -1,0 +1,641 @@
+// client: HTTP requests, by libcurl's multi interface on the runtime's loop.
+#include "http/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+static const double connect_seconds = 5;
+static const size_t head_bytes = 64 * 1024;
+static const uint64_t body_bytes = 64 << 20;
+static const size_t stream_high = 256 * 1024; // bytes that nobody took yet
+static const long kept_connections = 512;
+enum { kept_easies = 64, kicks_most = 8 };
+
+// A socket of libcurl's, as the loop watches it.
+struct watch {
+    uv_poll_t poll;
+    struct http_client *client;
+    curl_socket_t fd;
+    int events;     // watched for
+    bool is_wanted; // by libcurl; else it lies idle in its pool
+};
+
+struct http_client {
+    struct runtime *rt;
+    const struct curl *curl;
+    CURLM *multi;
+    struct resource resource;
+    struct list fetches, news;
+    struct timer timer; // libcurl's own
+    struct defer kick;  // it has something to do now
+    bool is_due;
+    struct watch **watches; // by file descriptor
+    bool *is_ours; // likewise: a connection, whose end we are told of
+    int watch_count;
+    CURL *easies[kept_easies]; // that are free
+    int easy_count;
+};
+
+// -- telling
+
+static void tell(struct http_fetch *f) {
+    if (list_is_empty(&f->news)) {
+        list_append(&f->client->news, &f->news);
+    }
+}
+
+static void tell_all(struct http_client *c) {
+    while (!list_is_empty(&c->news)) {
+        struct http_fetch *f = list_entry(c->news.next, struct http_fetch, news);
+        list_remove(&f->news);
+        f->on_change(f);
+    }
+}
+
+// -- the end of a fetch
+
+// phase_of says how far a fetch came.
+static const char *phase_of(const struct http_fetch *f) {
+    const struct curl *curl = f->client->curl;
+    curl_off_t resolved = 0, connected = 0, secured = 0, ready = 0, sent = 0;
+    curl->easy_getinfo(f->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+    curl->easy_getinfo(f->easy, CURLINFO_CONNECT_TIME_T, &connected);
+    curl->easy_getinfo(f->easy, CURLINFO_APPCONNECT_TIME_T, &secured);
+    curl->easy_getinfo(f->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
+    curl->easy_getinfo(f->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    if (f->head.len > 0) {
+        return "receive";
+    }
+    if (ready > 0) {
+        return "wait";
+    }
+    return connected > 0 ? "tls" : resolved > 0 ? "connect" : "resolve";
+}
+
+static const char *code_of(CURLcode code) {
+    switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY: return "http.resolve";
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_PROXY: return "http.connect";
+    case CURLE_OPERATION_TIMEDOUT: return "http.timeout";
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_CRL_BADFILE:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_CLIENTCERT:
+    case CURLE_SSL_SHUTDOWN_FAILED: return "http.tls";
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_PARTIAL_FILE: return "http.closed";
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL: return "http.url";
+    case CURLE_OUT_OF_MEMORY: return "memory";
+    default: return "http.protocol";
+    }
+}
+
+static void detach(struct http_fetch *f) {
+    struct http_client *c = f->client;
+    timer_stop(&c->rt->timers, &f->timer);
+    c->curl->multi_remove_handle(c->multi, f->easy);
+    if (c->easy_count < kept_easies) {
+        c->curl->easy_reset(f->easy);
+        c->easies[c->easy_count++] = f->easy;
+    } else {
+        c->curl->easy_cleanup(f->easy);
+    }
+    f->easy = NULL;
+}
+
+static void fail(struct http_fetch *f, const char *code, const char *text) {
+    if (!f->code[0]) {
+        snprintf(f->code, sizeof f->code, "%s", code);
+        if (text) {
+            snprintf(f->error, sizeof f->error, "%s", text);
+        }
+    }
+}
+
+static void finish(struct http_fetch *f) {
+    if (f->code[0]) {
+        f->phase = phase_of(f);
+    }
+    detach(f);
+    f->is_over = true;
+    tell(f);
+}
+
+static void on_message(struct http_client *c, CURLMsg *message) {
+    void *owner = NULL;
+    c->curl->easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &owner);
+    struct http_fetch *f = owner;
+    CURLcode code = message->data.result;
+    if (code != CURLE_OK) {
+        const char *text = f->error[0] ? NULL : c->curl->easy_strerror(code);
+        fail(f, code_of(code), text);
+    } else if (!f->has_head) {
+        fail(f, "http.protocol", "no response came");
+    }
+    finish(f);
+}
+
+static void on_deadline(struct timer *t) {
+    struct http_fetch *f = list_entry(t, struct http_fetch, timer);
+    struct http_client *c = f->client;
+    fail(f, "http.timeout", "the response took too long");
+    finish(f);
+    tell_all(c);
+}
+
+// -- driving libcurl
+
+static void act(struct http_client *c, curl_socket_t fd, int events) {
+    int running, left;
+    CURLMsg *message;
+    c->curl->multi_socket_action(c->multi, fd, events, &running);
+    while ((message = c->curl->multi_info_read(c->multi, &left))) {
+        if (message->msg == CURLMSG_DONE) {
+            on_message(c, message);
+        }
+    }
+}
+
+static void on_kick(struct defer *d) {
+    struct http_client *c = list_entry(d, struct http_client, kick);
+    for (int i = 0; c->is_due && i < kicks_most; i++) {
+        c->is_due = false;
+        act(c, CURL_SOCKET_TIMEOUT, 0);
+    }
+    if (c->is_due) { // others have their turn first
+        timer_start(&c->rt->timers, &c->timer, timer_after(0));
+    }
+    tell_all(c);
+}
+
+static void on_timer(struct timer *t) {
+    struct http_client *c = list_entry(t, struct http_client, timer);
+    c->is_due = true;
+    on_kick(&c->kick);
+}
+
+static int on_timeout_set(CURLM *multi, long ms, void *arg) {
+    struct http_client *c = arg;
+    (void)multi;
+    timer_stop(&c->rt->timers, &c->timer);
+    if (ms == 0) {
+        c->is_due = true;
+        runtime_defer(c->rt, &c->kick);
+    } else if (ms > 0) {
+        timer_start(&c->rt->timers, &c->timer, timer_after((double)ms / 1000));
+    }
+    return 0;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct watch *w = poll->data;
+    struct http_client *c = w->client;
+    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    flags |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
+    flags |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
+    if (!w->is_wanted) { // it ended, or says what nobody asked for
+        w->events = 0;
+        uv_poll_stop(poll);
+        return;
+    }
+    act(c, w->fd, flags);
+    tell_all(c);
+}
+
+static void grow_watches(struct http_client *c, int fd) {
+    int count = c->watch_count;
+    while (fd >= c->watch_count) {
+        c->watch_count = c->watch_count ? c->watch_count * 2 : 64;
+    }
+    size_t n = (size_t)c->watch_count, more = n - (size_t)count;
+    if (more) {
+        c->watches = xrealloc(c->watches, n * sizeof c->watches[0]);
+        c->is_ours = xrealloc(c->is_ours, n * sizeof c->is_ours[0]);
+        memset(c->watches + count, 0, more * sizeof c->watches[0]);
+        memset(c->is_ours + count, 0, more * sizeof c->is_ours[0]);
+    }
+}
+
+static void on_closed(uv_handle_t *h) {
+    free(h->data);
+}
+
+static void unwatch(struct http_client *c, int fd) {
+    struct watch *w = fd < c->watch_count ? c->watches[fd] : NULL;
+    if (w) {
+        c->watches[fd] = NULL;
+        uv_poll_stop(&w->poll);
+        uv_close((uv_handle_t *)&w->poll, on_closed);
+    }
+}
+
+static void watch(struct http_client *c, int fd, int events) {
+    grow_watches(c, fd);
+    struct watch *w = c->watches[fd];
+    if (!w) {
+        w = xcalloc(1, sizeof *w);
+        w->client = c;
+        w->fd = fd;
+        w->poll.data = w;
+        if (uv_poll_init(c->rt->loop, &w->poll, fd) < 0) {
+            free(w); // not a socket: its fetch runs into its deadline
+            return;
+        }
+        c->watches[fd] = w;
+    }
+    if (w->events != events) {
+        w->events = events;
+        uv_poll_start(&w->poll, events, on_poll);
+    }
+    w->is_wanted = true;
+    uv_ref((uv_handle_t *)&w->poll);
+}
+
+// rest: libcurl keeps the connection for later. It stays watched for its end,
+// which saves two system calls if it is soon used again.
+static void rest(struct http_client *c, int fd) {
+    struct watch *w = fd < c->watch_count ? c->watches[fd] : NULL;
+    if (!w) {
+        return;
+    }
+    w->is_wanted = false;
+    uv_unref((uv_handle_t *)&w->poll);
+    if (w->events & UV_WRITABLE) {
+        w->events = UV_READABLE;
+        uv_poll_start(&w->poll, w->events, on_poll);
+    }
+}
+
+static int on_socket_set(CURL *easy, curl_socket_t fd, int what, void *arg,
+                         void *socket_arg) {
+    struct http_client *c = arg;
+    (void)easy, (void)socket_arg;
+    switch (what) {
+    case CURL_POLL_IN: watch(c, fd, UV_READABLE); break;
+    case CURL_POLL_OUT: watch(c, fd, UV_WRITABLE); break;
+    case CURL_POLL_INOUT: watch(c, fd, UV_READABLE | UV_WRITABLE); break;
+    case CURL_POLL_REMOVE:
+        if (fd < c->watch_count && c->is_ours[fd]) {
+            rest(c, fd);
+        } else { // a resolver's: nobody tells when it is closed
+            unwatch(c, fd);
+        }
+        break;
+    default: break;
+    }
+    return 0;
+}
+
+static curl_socket_t on_open(void *arg, curlsocktype purpose,
+                             struct curl_sockaddr *address) {
+    struct http_client *c = arg;
+    (void)purpose;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+                    address->protocol);
+    if (fd >= 0) {
+        grow_watches(c, fd);
+        c->is_ours[fd] = true;
+    }
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static int on_close(void *arg, curl_socket_t fd) {
+    struct http_client *c = arg;
+    unwatch(c, fd);
+    if (fd < c->watch_count) {
+        c->is_ours[fd] = false;
+    }
+    return close(fd);
+}
+
+// -- what a response brings
+
+// read_status reads the number of a status line; 0 if there is none.
+static int read_status(const char *s, size_t len) {
+    const char *space = memchr(s, ' ', len);
+    size_t at = space ? (size_t)(space - s) + 1 : len;
+    int status = 0;
+    for (size_t i = at; i < len && i < at + 3; i++) {
+        status = status * 10 + (s[i] >= '0' && s[i] <= '9' ? s[i] - '0' : 0);
+    }
+    return status;
+}
+
+static size_t on_field(char *s, size_t size, size_t count, void *arg) {
+    struct http_fetch *f = arg;
+    size_t len = size * count;
+    if (f->has_head) { // a trailer
+        return len;
+    }
+    bool is_line = len > 5 && memcmp(s, "HTTP/", 5) == 0;
+    if (is_line) { // behind a 100 or 103 comes another
+        f->head.len = 0;
+        f->status = read_status(s, len);
+    }
+    if (f->head.len + len > f->head_max) {
+        fail(f, "http.too_large", "the head of the response is too large");
+        return 0;
+    }
+    if (len <= 2 && f->status >= 200) {
+        f->has_head = true;
+        if (f->is_streamed) {
+            timer_stop(&f->client->rt->timers, &f->timer);
+            tell(f);
+        }
+        return len;
+    }
+    buf_add(&f->head, s, len);
+    return len;
+}
+
+static size_t on_body(char *s, size_t size, size_t count, void *arg) {
+    struct http_fetch *f = arg;
+    size_t len = size * count;
+    if (f->is_streamed && f->body.len >= stream_high) {
+        f->is_paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    f->body_seen += len;
+    if (f->body_seen > f->body_max) {
+        char text[80];
+        snprintf(text, sizeof text, "the body is larger than %llu bytes",
+                 (unsigned long long)f->body_max);
+        fail(f, "http.too_large", text);
+        return 0;
+    }
+    buf_add(&f->body, s, len);
+    if (f->is_streamed) {
+        tell(f);
+    }
+    return len;
+}
+
+static size_t on_upload(char *s, size_t size, size_t count, void *arg) {
+    struct http_fetch *f = arg;
+    size_t n = size * count;
+    if (f->upload.len == 0) {
+        f->is_upload_paused = !f->is_upload_over;
+        return f->is_upload_over ? 0 : CURL_READFUNC_PAUSE;
+    }
+    n = n < f->upload.len ? n : f->upload.len;
+    memcpy(s, f->upload.data, n);
+    buf_shift(&f->upload, n);
+    tell(f);
+    return n;
+}
+
+// -- starting
+
+// set_method and what its body is. libcurl's own methods but GET and HEAD are
+// those with a body; the name on the wire is another matter.
+static void set_method(const struct curl *curl, CURL *e,
+                       const struct http_fetch_options *o) {
+    bool is_post = strcmp(o->method, "POST") == 0;
+    bool wants_length = is_post || strcmp(o->method, "PUT") == 0 ||
+                        strcmp(o->method, "PATCH") == 0;
+    if (strcmp(o->method, "HEAD") == 0) {
+        curl->easy_setopt(e, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    if (o->is_upload) {
+        curl->easy_setopt(e, CURLOPT_UPLOAD, 1L);
+    } else if (o->has_body || wants_length) {
+        curl->easy_setopt(e, CURLOPT_POST, 1L);
+        curl->easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
+                          (curl_off_t)o->body.len);
+        curl->easy_setopt(e, CURLOPT_POSTFIELDS, o->has_body ? o->body.p : "");
+    }
+    bool is_plain = o->is_upload ? false
+                    : o->has_body || wants_length
+                        ? is_post
+                        : strcmp(o->method, "GET") == 0;
+    if (!is_plain) {
+        curl->easy_setopt(e, CURLOPT_CUSTOMREQUEST, o->method);
+    }
+}
+
+static void set_callbacks(struct http_fetch *f) {
+    const struct curl *curl = f->client->curl;
+    CURL *e = f->easy;
+    curl->easy_setopt(e, CURLOPT_PRIVATE, f);
+    curl->easy_setopt(e, CURLOPT_ERRORBUFFER, f->error);
+    curl->easy_setopt(e, CURLOPT_HEADERFUNCTION, on_field);
+    curl->easy_setopt(e, CURLOPT_HEADERDATA, f);
+    curl->easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    curl->easy_setopt(e, CURLOPT_WRITEDATA, f);
+    curl->easy_setopt(e, CURLOPT_READFUNCTION, on_upload);
+    curl->easy_setopt(e, CURLOPT_READDATA, f);
+    curl->easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    curl->easy_setopt(e, CURLOPT_OPENSOCKETDATA, f->client);
+    curl->easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    curl->easy_setopt(e, CURLOPT_CLOSESOCKETDATA, f->client);
+}
+
+static CURLcode set_security(const struct curl *curl, CURL *e,
+                             const struct http_fetch_options *o) {
+    CURLcode code = CURLE_OK;
+    if (o->is_unverified) {
+        curl->easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl->easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+    if (o->ca) {
+        code = curl->easy_setopt(e, CURLOPT_CAINFO, o->ca);
+        curl->easy_setopt(e, CURLOPT_CAPATH, NULL);
+    }
+    if (o->cert) {
+        code = curl->easy_setopt(e, CURLOPT_SSLCERT, o->cert);
+        curl->easy_setopt(e, CURLOPT_SSLKEY, o->key ? o->key : o->cert);
+    }
+    return code;
+}
+
+static CURLcode set_options(struct http_fetch *f,
+                            const struct http_fetch_options *o) {
+    const struct curl *curl = f->client->curl;
+    CURL *e = f->easy;
+    double connect = o->connect_timeout ? o->connect_timeout : connect_seconds;
+    set_callbacks(f);
+    set_method(curl, e, o);
+    curl->easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl->easy_setopt(e, CURLOPT_HTTPHEADER, f->fields);
+    curl->easy_setopt(e, CURLOPT_USERAGENT, "neap/" NEAP_VERSION);
+    curl->easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    // a resolver that hangs is left behind instead of waited for
+    curl->easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+    curl->easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    curl->easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(connect * 1000) + 1);
+    // what the environment says is not for one program among many
+    curl->easy_setopt(e, CURLOPT_PROXY, o->proxy ? o->proxy : "");
+    if (!o->is_encoded) {
+        curl->easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
+    }
+    if (o->socket) {
+        curl->easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, o->socket);
+    }
+    if (strncmp(o->url, "https", 5) == 0) {
+        // wait for a connection that is being made: HTTP/2 may share it
+        curl->easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
+    }
+    CURLcode code = set_security(curl, e, o);
+    return code ? code : curl->easy_setopt(e, CURLOPT_URL, o->url);
+}
+
+struct http_fetch *http_fetch_start(struct http_client *c,
+                                    const struct http_fetch_options *o,
+                                    void (*on_change)(struct http_fetch *f),
+                                    void *ctx) {
+    struct http_fetch *f = xcalloc(1, sizeof *f);
+    f->client = c;
+    f->on_change = on_change;
+    f->ctx = ctx;
+    f->fields = o->fields;
+    f->is_streamed = o->is_streamed;
+    f->head_max = o->head_max ? o->head_max : head_bytes;
+    f->body_max = o->body_max      ? o->body_max
+                  : o->is_streamed ? UINT64_MAX
+                                   : body_bytes;
+    timer_init(&f->timer, on_deadline);
+    list_append(&c->fetches, &f->link);
+    list_init(&f->news);
+    f->easy = c->easy_count ? c->easies[--c->easy_count] : c->curl->easy_init();
+    CURLcode code = set_options(f, o);
+    if (code != CURLE_OK) {
+        fail(f, code_of(code), c->curl->easy_strerror(code));
+        finish(f);
+        runtime_defer(c->rt, &c->kick);
+        return f;
+    }
+    if (o->timeout) {
+        timer_start(&c->rt->timers, &f->timer, timer_after(o->timeout));
+    }
+    c->curl->multi_add_handle(c->multi, f->easy);
+    return f;
+}
+
+void http_fetch_free(struct http_fetch *f) {
+    if (f->easy) {
+        detach(f);
+    }
+    if (f->client) {
+        f->client->curl->slist_free_all(f->fields);
+        list_remove(&f->link);
+        list_remove(&f->news);
+    }
+    buf_clear(&f->head);
+    buf_clear(&f->body);
+    buf_clear(&f->upload);
+    free(f);
+}
+
+// -- streams
+
+// resume lets libcurl call on_upload or on_body again.
+static void resume(struct http_fetch *f) {
+    int mask = (f->is_paused ? CURLPAUSE_RECV : 0) |
+               (f->is_upload_paused ? CURLPAUSE_SEND : 0);
+    f->client->curl->easy_pause(f->easy, mask);
+    f->client->is_due = true;
+    runtime_defer(f->client->rt, &f->client->kick);
+}
+
+bool http_fetch_has_room(const struct http_fetch *f) {
+    return f->is_over || f->upload.len < stream_high;
+}
+
+bool http_fetch_send(struct http_fetch *f, const char *s, size_t len) {
+    if (s) {
+        buf_add(&f->upload, s, len);
+    } else {
+        f->is_upload_over = true;
+    }
+    if (f->is_upload_paused && f->easy) {
+        f->is_upload_paused = false;
+        resume(f);
+    }
+    return http_fetch_has_room(f);
+}
+
+void http_fetch_taken(struct http_fetch *f) {
+    f->body.len = 0;
+    if (f->is_paused && f->easy) {
+        f->is_paused = false;
+        resume(f);
+    }
+}
+
+// -- the client
+
+static void close_client(struct resource *r) {
+    struct http_client *c = list_entry(r, struct http_client, resource);
+    for (struct list *n = c->fetches.next; n != &c->fetches; n = n->next) {
+        struct http_fetch *f = list_entry(n, struct http_fetch, link);
+        if (f->easy) {
+            fail(f, "http.closed", "the process ends");
+            finish(f);
+        }
+    }
+    tell_all(c);
+    while (!list_is_empty(&c->fetches)) { // those that their owners keep
+        struct http_fetch *f =
+            list_entry(c->fetches.next, struct http_fetch, link);
+        c->curl->slist_free_all(f->fields);
+        list_remove(&f->link);
+        f->client = NULL;
+    }
+    while (c->easy_count) {
+        c->curl->easy_cleanup(c->easies[--c->easy_count]);
+    }
+    c->curl->multi_cleanup(c->multi);
+    for (int fd = 0; fd < c->watch_count; fd++) {
+        unwatch(c, fd);
+    }
+    timer_stop(&c->rt->timers, &c->timer);
+    runtime_undefer(c->rt, &c->kick);
+    free(c->watches);
+    free(c->is_ours);
+    free(c);
+}
+
+struct http_client *http_client_new(struct runtime *rt, char *error,
+                                    size_t size) {
+    const struct curl *curl = curl_load(error, size);
+    if (!curl) {
+        return NULL;
+    }
+    struct http_client *c = xcalloc(1, sizeof *c);
+    c->rt = rt;
+    c->curl = curl;
+    c->multi = curl->multi_init();
+    c->kick.fn = on_kick;
+    c->resource.close = close_client;
+    list_init(&c->fetches);
+    list_init(&c->news);
+    timer_init(&c->timer, on_timer);
+    curl->multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket_set);
+    curl->multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    curl->multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout_set);
+    curl->multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    curl->multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, kept_connections);
+    runtime_add(rt, &c->resource);
+    return c;
+}
+
+const struct curl *http_client_curl(const struct http_client *c) {
+    return c->curl;
+}
