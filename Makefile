@@ -54,7 +54,8 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libluajit-5.1-dev libuv1-dev \
                   lua-luv-dev libhiredis-dev libssl-dev libcurl4-openssl-dev
 RUN_PACKAGES   := redis-server
 TEST_PACKAGES  := clang clang-format lua-check lua-busted libcmocka-dev \
-                  redis-tools openssl chromium chromium-driver curl procps
+                  redis-tools openssl chromium chromium-driver curl procps \
+                  nghttp2-server
 
 # Both rebuild in full, in folders of their own.
 SANITIZED = BUILD=$(BUILD)/sanitized CFLAGS="-O1 -g $(SAN)" LDFLAGS="$(SAN)"

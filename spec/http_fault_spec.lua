@@ -435,6 +435,32 @@ describe("an http server", function()
     strict:close()
   end)
 
+  it("cancels the handler of a client that has ended its side for a second", function()
+    local c = client.connect(server.port)
+    c:send(get("/gate"))
+    entered:wait()
+    c:close()
+    eventually(function() return outcome end)
+    assert.equal("cancelled", outcome)
+  end)
+
+  it("answers a client that has only ended its side, if that is wanted for long", function()
+    local patient = app:listen { port = 0, half_close = true }
+    for _, case in ipairs { { server, 0.05 }, { patient, 1.4 } } do
+      local c = client.connect(case[1].port)
+      c:send(get("/gate"))
+      entered:wait()
+      entered:clear()
+      c:shutdown()
+      neap.sleep(case[2])
+      gate:set()
+      assert.equal("passed", c:response().body)
+      gate:clear()
+      c:close()
+    end
+    patient:close()
+  end)
+
   it("finishes what runs when it is stopped", function()
     local stopping = app:listen(0)
     local idle, busy = client.connect(stopping.port), client.connect(stopping.port)

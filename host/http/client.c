@@ -16,6 +16,11 @@ static const size_t stream_high = 256 * 1024; // bytes that nobody took yet
 static const long kept_connections = 512;
 enum { kept_easies = 64, kicks_most = 8 };
 
+// What is known of a file descriptor. libcurl tells when it closes a
+// connection, but neither of one that is still being made nor of a resolver's
+// socket.
+enum fd_state { FD_UNKNOWN, FD_OPENED, FD_CONNECTED };
+
 // A socket of libcurl's, as the loop watches it.
 struct watch {
     uv_poll_t poll;
@@ -35,7 +40,7 @@ struct http_client {
     struct defer kick;  // it has something to do now
     bool is_due;
     struct watch **watches; // by file descriptor
-    bool *is_ours; // likewise: a connection, whose end we are told of
+    uint8_t *states;        // likewise, of fd_state
     int watch_count;
     CURL *easies[kept_easies]; // that are free
     int easy_count;
@@ -51,7 +56,8 @@ static void tell(struct http_fetch *f) {
 
 static void tell_all(struct http_client *c) {
     while (!list_is_empty(&c->news)) {
-        struct http_fetch *f = list_entry(c->news.next, struct http_fetch, news);
+        struct http_fetch *f =
+            list_entry(c->news.next, struct http_fetch, news);
         list_remove(&f->news);
         f->on_change(f);
     }
@@ -68,6 +74,9 @@ static const char *phase_of(const struct http_fetch *f) {
     curl->easy_getinfo(f->easy, CURLINFO_APPCONNECT_TIME_T, &secured);
     curl->easy_getinfo(f->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
     curl->easy_getinfo(f->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    if (strcmp(f->code, "http.tls") == 0) {
+        return "tls";
+    }
     if (f->head.len > 0) {
         return "receive";
     }
@@ -122,9 +131,7 @@ static void detach(struct http_fetch *f) {
 static void fail(struct http_fetch *f, const char *code, const char *text) {
     if (!f->code[0]) {
         snprintf(f->code, sizeof f->code, "%s", code);
-        if (text) {
-            snprintf(f->error, sizeof f->error, "%s", text);
-        }
+        snprintf(f->error, sizeof f->error, "%s", text);
     }
 }
 
@@ -143,8 +150,9 @@ static void on_message(struct http_client *c, CURLMsg *message) {
     struct http_fetch *f = owner;
     CURLcode code = message->data.result;
     if (code != CURLE_OK) {
-        const char *text = f->error[0] ? NULL : c->curl->easy_strerror(code);
-        fail(f, code_of(code), text);
+        bool is_told = f->curl_error[0];
+        fail(f, code_of(code),
+             is_told ? f->curl_error : c->curl->easy_strerror(code));
     } else if (!f->has_head) {
         fail(f, "http.protocol", "no response came");
     }
@@ -226,9 +234,9 @@ static void grow_watches(struct http_client *c, int fd) {
     size_t n = (size_t)c->watch_count, more = n - (size_t)count;
     if (more) {
         c->watches = xrealloc(c->watches, n * sizeof c->watches[0]);
-        c->is_ours = xrealloc(c->is_ours, n * sizeof c->is_ours[0]);
+        c->states = xrealloc(c->states, n * sizeof c->states[0]);
         memset(c->watches + count, 0, more * sizeof c->watches[0]);
-        memset(c->is_ours + count, 0, more * sizeof c->is_ours[0]);
+        memset(c->states + count, 0, more * sizeof c->states[0]);
     }
 }
 
@@ -265,6 +273,9 @@ static void watch(struct http_client *c, int fd, int events) {
     }
     w->is_wanted = true;
     uv_ref((uv_handle_t *)&w->poll);
+    if (events == UV_READABLE && c->states[fd] == FD_OPENED) {
+        c->states[fd] = FD_CONNECTED;
+    }
 }
 
 // rest: libcurl keeps the connection for later. It stays watched for its end,
@@ -291,9 +302,11 @@ static int on_socket_set(CURL *easy, curl_socket_t fd, int what, void *arg,
     case CURL_POLL_OUT: watch(c, fd, UV_WRITABLE); break;
     case CURL_POLL_INOUT: watch(c, fd, UV_READABLE | UV_WRITABLE); break;
     case CURL_POLL_REMOVE:
-        if (fd < c->watch_count && c->is_ours[fd]) {
+        grow_watches(c, fd);
+        if (c->states[fd] == FD_CONNECTED) {
             rest(c, fd);
-        } else { // a resolver's: nobody tells when it is closed
+        } else {
+            c->states[fd] = FD_UNKNOWN;
             unwatch(c, fd);
         }
         break;
@@ -310,7 +323,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose,
                     address->protocol);
     if (fd >= 0) {
         grow_watches(c, fd);
-        c->is_ours[fd] = true;
+        c->states[fd] = FD_OPENED;
     }
     return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
@@ -319,7 +332,7 @@ static int on_close(void *arg, curl_socket_t fd) {
     struct http_client *c = arg;
     unwatch(c, fd);
     if (fd < c->watch_count) {
-        c->is_ours[fd] = false;
+        c->states[fd] = FD_UNKNOWN;
     }
     return close(fd);
 }
@@ -434,7 +447,7 @@ static void set_callbacks(struct http_fetch *f) {
     const struct curl *curl = f->client->curl;
     CURL *e = f->easy;
     curl->easy_setopt(e, CURLOPT_PRIVATE, f);
-    curl->easy_setopt(e, CURLOPT_ERRORBUFFER, f->error);
+    curl->easy_setopt(e, CURLOPT_ERRORBUFFER, f->curl_error);
     curl->easy_setopt(e, CURLOPT_HEADERFUNCTION, on_field);
     curl->easy_setopt(e, CURLOPT_HEADERDATA, f);
     curl->easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
@@ -608,7 +621,7 @@ static void close_client(struct resource *r) {
     timer_stop(&c->rt->timers, &c->timer);
     runtime_undefer(c->rt, &c->kick);
     free(c->watches);
-    free(c->is_ours);
+    free(c->states);
     free(c);
 }
 

@@ -20,8 +20,8 @@ struct http_client;
 
 // Zero stands for the default, named in brackets.
 struct http_fetch_options {
-    const char *url;    // http or https; it is copied
-    const char *method; // a token
+    const char *url;           // http or https; it is copied
+    const char *method;        // a token
     struct curl_slist *fields; // "Name: value" each, taken over
     struct slice body;         // it has to live as long as the fetch
     bool has_body;
@@ -55,7 +55,7 @@ struct http_fetch {
     struct buf head; // status line and fields, each with its CRLF
     struct buf body; // is_streamed: what was not taken yet
     char code[24];   // "" or what it failed with: "http.timeout"
-    char error[CURL_ERROR_SIZE];
+    char error[CURL_ERROR_SIZE], curl_error[CURL_ERROR_SIZE];
     const char *phase; // of a failure: "resolve", "connect", "tls", "send",
                        // "wait", "receive"
     // what is under way

@@ -430,7 +430,7 @@ static void end_input(struct http_connection *c) {
     if (c->state == CONN_LINGER) {
         connection_close(c);
     } else if (c->state == CONN_RUNNING) {
-        if (c->server->options.eof_is_gone || is_gone(c)) {
+        if (c->server->options.half_close == HALF_CLOSE_GONE || is_gone(c)) {
             connection_close(c);
         } else if (!c->is_writing) {
             expect_within(c, probe_seconds);
@@ -532,7 +532,8 @@ static void on_due(struct timer *t) {
         expect_within(c, o->write_timeout);
     } else if (c->state == CONN_HEAD || c->state == CONN_BODY) {
         refuse(c, 408);
-    } else if (c->state != CONN_RUNNING || is_gone(c)) {
+    } else if (c->state != CONN_RUNNING || is_gone(c) ||
+               (c->is_eof && o->half_close == HALF_CLOSE_BRIEF)) {
         connection_close(c);
     } else {
         expect_within(c, probe_seconds);

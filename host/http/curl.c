@@ -14,7 +14,8 @@ static const struct {
     const char *name;
     size_t offset;
 } symbols[] = {
-#define SYMBOL(name) {"curl_" #name, offsetof(struct curl, name)}
+#define SYMBOL(name)                                                           \
+    { "curl_" #name, offsetof(struct curl, name) }
     SYMBOL(global_init),
     SYMBOL(easy_init),
     SYMBOL(easy_reset),

@@ -22,6 +22,15 @@ struct http_connection;
 struct http_server;
 struct runtime;
 
+// What becomes of the handler when the client ends its side, which most do
+// that leave, and few that still read (RFC 9112 §9.6 knows no half-closed
+// ones).
+enum http_half_close {
+    HALF_CLOSE_BRIEF, // it has another second
+    HALF_CLOSE_KEPT,  // it is answered as long as nothing shows that it left
+    HALF_CLOSE_GONE,  // the client is gone
+};
+
 // Zero stands for the default, named in brackets.
 struct http_server_options {
     const char *host;         // name or address [127.0.0.1]
@@ -36,8 +45,7 @@ struct http_server_options {
     double body_timeout;      // s, for each 64 KiB of a body [30]
     double idle_timeout;      // s, between requests [60]
     double write_timeout;     // s, without the client taking anything [30]
-    bool eof_is_gone; // a client that ends its side has left, else it may
-                      // still read (RFC 9112 §9.6 knows no half-closed ones)
+    enum http_half_close half_close; // [HALF_CLOSE_BRIEF]
 };
 
 struct http_request {

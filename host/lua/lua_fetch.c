@@ -273,17 +273,17 @@ static int wait_for(lua_State *L, enum want want) {
     if (!t) {
         return task_yield(L);
     }
-    x->want = want;
-    if (is_ready(x)) {
-        x->want = WANT_NOTHING;
-        struct exchange now = *x;
-        now.want = want;
-        if (has_failed(&now)) {
-            push_failure(L, x->fetch);
-            return lua_error(L);
-        }
+    struct exchange now = *x; // as if the task waited
+    now.want = want;
+    if (is_ready(&now) && has_failed(&now)) {
+        lua_pushlightuserdata(L, (void *)&task_fail_key);
+        push_failure(L, x->fetch);
+        return 2;
+    }
+    if (is_ready(&now)) {
         return push_wanted(L, &now);
     }
+    x->want = want;
     x->task = t;
     x->wait = task_park(t, abandon, x);
     return task_yield(L);
@@ -347,8 +347,8 @@ static int l_resolve(lua_State *L) {
 
 int luaopen_neap_fetch(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"fetch", l_fetch}, {"open", l_open},   {"head", l_head},
-        {"read", l_read},   {"send", l_send},   {"close", l_close},
+        {"fetch", l_fetch},    {"open", l_open}, {"head", l_head},
+        {"read", l_read},      {"send", l_send}, {"close", l_close},
         {"resolve", l_resolve}};
     luaL_newmetatable(L, EXCHANGE);
     lua_pushcfunction(L, l_exchange_gc);

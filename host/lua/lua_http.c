@@ -431,7 +431,9 @@ static struct http_server_options check_options(lua_State *L) {
         .write_timeout = opt_seconds(L, "write_timeout"),
     };
     lua_getfield(L, 2, "half_close");
-    o.eof_is_gone = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+    o.half_close = lua_isnil(L, -1)       ? HALF_CLOSE_BRIEF
+                   : lua_toboolean(L, -1) ? HALF_CLOSE_KEPT
+                                          : HALF_CLOSE_GONE;
     lua_pop(L, 1);
     return o;
 }

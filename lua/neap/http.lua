@@ -322,8 +322,9 @@ local listen_options = { host = true, port = true, path = true, backlog = true,
 -- by default, port 0 is any free one, path is a unix socket's. Further options:
 -- max_body (bytes, 1 MiB), max_head (16 KiB), max_headers (100), max_connections,
 -- backlog, header_timeout (s, 10), body_timeout (30, for each 64 KiB),
--- idle_timeout (60), write_timeout (30), half_close (true: a client that only
--- ended its own side is still answered; false: its handler is cancelled).
+-- idle_timeout (60), write_timeout (30), half_close: whether a client
+-- that only ended its own side is still answered, before its handler is cancelled (for 1 s;
+-- true: as long as it may be there; false: not at all).
 function App:listen(options)
   if type(options) ~= "table" then options = { port = options } end
   local all = {}

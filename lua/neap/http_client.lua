@@ -139,6 +139,8 @@ local function add_field(fields, name, value)
   fields[#fields + 1] = value == "" and name .. ";" or name .. ": " .. value
 end
 
+local has_length = { POST = true, PUT = true, PATCH = true } -- even without a body
+
 -- make_fields returns the list of a request's fields, nil for none.
 local function make_fields(request)
   local headers, fields, has = request.headers, {}, {}
@@ -148,7 +150,7 @@ local function make_fields(request)
     end
     has[tostring(name):lower()] = true
   end
-  if request.body ~= nil then
+  if request.body ~= nil or has_length[request.method] then -- libcurl would add these
     fields[#fields + 1] = "Expect:"
     if not has["content-type"] then
       fields[#fields + 1] = "Content-Type:" .. (request.content_type or "")

@@ -5,6 +5,7 @@
 --   certs:path "ca.pem"                 -- also stranger.pem: another authority
 --   certs:path "server.pem", "server.key"   -- for 127.0.0.1 and localhost
 --   certs:path "named.pem", "named.key"     -- for redis.example
+--   certs:path "expired.pem", "expired.key" -- like server, but it was over in 2020
 --   certs:path "client.pem", "client.key"   -- for a client; intruder.*: by stranger
 local process = require "support.process"
 local M = {}
@@ -26,6 +27,14 @@ new server subjectAltName=IP:127.0.0.1,DNS:localhost ca
 new named subjectAltName=DNS:redis.example ca
 new client extendedKeyUsage=clientAuth ca
 new intruder extendedKeyUsage=clientAuth stranger
+new expired subjectAltName=IP:127.0.0.1
+printf '[ca]\ndefault_ca = c\n[c]\ndatabase = index\nserial = serial\nnew_certs_dir = .
+policy = p\ndefault_md = sha256\ncopy_extensions = copy\n[p]\ncommonName = supplied\n' > ca.cnf
+: > index; echo 77 > serial
+openssl req -new -config cnf -key expired.key -subj /CN=expired \
+    -addext subjectAltName=IP:127.0.0.1 -out expired.csr
+openssl ca -batch -notext -config ca.cnf -cert ca.pem -keyfile ca.key -in expired.csr \
+    -out expired.pem -startdate 20200101000000Z -enddate 20200102000000Z
 ]]
 
 --- make(): the files, in a folder of their own.

@@ -4,6 +4,7 @@
 --     conn:greet()                     -- answers what the client says first
 --     local cmd = conn:read()          -- { "GET", "k" }, nil when it is gone
 --     conn:write "$1\r\nv\r\n"   conn:write_bytes(...)   conn:close()
+--     local head = conn:head()         -- or of an HTTP request, up to the empty line
 --   end)
 --   neap.redis(server.url)   server:stop()
 --
@@ -37,6 +38,21 @@ function Conn:read()
     if command then
       self.buffer = rest
       return command
+    end
+    if self.is_gone then return nil end
+    self.news:clear()
+    self.news:wait()
+  end
+end
+
+--- conn:head(): the next HTTP request's head; nil when the client has gone.
+function Conn:head()
+  while true do
+    local stop = select(2, self.buffer:find("\r\n\r\n", 1, true))
+    if stop then
+      local head = self.buffer:sub(1, stop)
+      self.buffer = self.buffer:sub(stop + 1)
+      return head
     end
     if self.is_gone then return nil end
     self.news:clear()
@@ -81,6 +97,7 @@ function M.start(handler)
   assert(listener:bind("127.0.0.1", 0))
   server.port = listener:getsockname().port
   server.url = "redis://127.0.0.1:" .. server.port
+  server.http = "http://127.0.0.1:" .. server.port
   assert(listener:listen(128, function(err)
     assert(not err, err)
     local socket = uv.new_tcp()

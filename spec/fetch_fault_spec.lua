@@ -1,0 +1,456 @@
+-- http.fetch against servers that refuse, hang, lie and flood, and against its own callers.
+local neap = require "neap"
+local http = require "neap.http"
+local uv = require "luv"
+local certificates = require "support.certificates"
+local fake = require "support.fake_server"
+local process = require "support.process"
+local case = require "support.case" (it)
+local eventually = require "support.eventually"
+local error_of, code_of = require "support.failure" (assert)
+local fetch = http.fetch
+
+local function with_backend(handler, fn)
+  local backend = fake.start(handler)
+  local ok, err = pcall(fn, backend.http, backend)
+  backend.stop()
+  if not ok then error(err, 0) end
+end
+
+-- saying returns a handler that reads one request, writes these bytes and closes.
+local function saying(bytes, n)
+  return function(conn)
+    conn:head()
+    conn:write_bytes(bytes, n or #bytes)
+  end
+end
+
+local function all_gone(server)
+  eventually(function()
+    for _, conn in ipairs(server.open) do if not conn.is_gone then return false end end
+    return true
+  end, "all connections are closed")
+end
+
+local function open_files()
+  local n = 0
+  local dir = assert(uv.fs_scandir "/proc/self/fd")
+  while uv.fs_scandir_next(dir) do n = n + 1 end
+  return n
+end
+
+describe("fetch from a server that", function()
+  case("is not there", function()
+    local e = error_of(fetch, "http://127.0.0.1:1/")
+    assert.equal("http.connect", e.code)
+    assert.equal("connect", e.phase)
+    assert.equal("http.resolve", code_of(fetch, "http://nothing.invalid/"))
+  end)
+
+  -- A queue that is full takes no more connections: nobody accepts from this one.
+  case("does not answer the wish for a connection", function()
+    local child = process.start("/usr/bin/perl", { "-e", [[
+      use Socket;
+      $| = 1;
+      socket(S, PF_INET, SOCK_STREAM, 0);
+      bind(S, sockaddr_in(0, INADDR_LOOPBACK));
+      listen(S, 0);
+      print((sockaddr_in(getsockname(S)))[0], "\n");
+      sleep 60;
+    ]] })
+    child:wait_for "\n"
+    local port, fillers = tonumber(child.out), {}
+    for i = 1, 4 do
+      fillers[i] = uv.new_tcp()
+      fillers[i]:connect("127.0.0.1", port, function() end)
+    end
+    neap.sleep(0.02)
+    local e = error_of(fetch, "http://127.0.0.1:" .. port, { connect_timeout = 0.1 })
+    assert.equal("http.timeout", e.code)
+    assert.equal("connect", e.phase)
+    assert.is_true(e.seconds < 5)
+    for _, s in ipairs(fillers) do s:close() end
+    child:kill()
+    child:wait()
+  end)
+
+  case("hangs before the head, within it, and before the body's end", function()
+    for _, bytes in ipairs { "", "HTTP/1.1 200 OK\r\nContent-Le",
+      "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf" } do
+      with_backend(function(conn)
+        conn:head()
+        conn:write(bytes)
+        while not conn.is_gone do conn.news:clear() conn.news:wait() end
+      end, function(backend, server)
+        local e = error_of(fetch, backend, { timeout = 0.05 })
+        assert.equal("http.timeout", e.code)
+        assert.equal(bytes == "" and "wait" or "receive", e.phase)
+        assert.is_true(e.seconds < 5)
+        all_gone(server)
+      end)
+    end
+  end)
+
+  case("writes byte by byte", function()
+    with_backend(saying("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello", 1),
+      function(backend)
+        local res = fetch(backend)
+        assert.equal("hello", res.body)
+        assert.equal("y", res.headers.x)
+      end)
+  end)
+
+  case("ends early, at every byte", function()
+    local whole = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    for n = 0, #whole - 1 do
+      with_backend(saying(whole:sub(1, n)), function(backend)
+        local e = error_of(fetch, backend)
+        assert.is_true(e.code == "http.closed" or e.code == "http.protocol", n .. ": " .. e.code)
+      end)
+    end
+    local chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    for n = chunked:find("5\r\nhello", 1, true), #chunked - 5 do
+      with_backend(saying(chunked:sub(1, n)), function(backend)
+        assert.equal("http.closed", code_of(fetch, backend))
+      end)
+    end
+  end)
+
+  case("sends garbage", function()
+    math.randomseed(5)
+    local function noise(n)
+      local t = {}
+      for i = 1, n do t[i] = string.char(math.random(0, 255)) end
+      return table.concat(t)
+    end
+    local lies = { "hello\r\n\r\n", "HTTP/9.9 200 OK\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nx",
+      "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\nx",
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\nx",
+      "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello" }
+    for i = 1, 30 do lies[#lies + 1] = noise(i * 7) end
+    for _, bytes in ipairs(lies) do
+      with_backend(saying(bytes), function(backend)
+        local ok, e = pcall(fetch, backend, { timeout = 5 })
+        assert.is_false(ok, bytes)
+        assert.matches("^http%.", e.code)
+        assert.not_equal("http.timeout", e.code, bytes)
+      end)
+    end
+  end)
+
+  case("sends a head without an end, or too large a body", function()
+    with_backend(function(conn)
+      conn:head()
+      conn:write "HTTP/1.1 200 OK\r\n"
+      for i = 1, 100000 do
+        if conn.is_gone then return end
+        conn:write("X-" .. i .. ": " .. ("y"):rep(1000) .. "\r\n")
+        if i % 50 == 0 then neap.sleep(0) end
+      end
+    end, function(backend, server)
+      local e = error_of(fetch, backend)
+      assert.equal("http.too_large", e.code)
+      assert.matches("the head", e.message)
+      all_gone(server)
+    end)
+    local function endless(head)
+      return function(conn)
+        conn:head()
+        conn:write(head)
+        local piece = ("x"):rep(65536)
+        while not conn.is_gone do
+          conn:write(piece)
+          neap.sleep(0.0005)
+        end
+      end
+    end
+    -- 1 GiB is announced, and begun
+    with_backend(endless "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n",
+      function(backend, server)
+        local e = error_of(fetch, backend, { max_body = 1000000 })
+        assert.equal("http.too_large", e.code)
+        assert.matches("larger than 1000000 bytes", e.message)
+        all_gone(server)
+        local res = fetch(backend, { stream = true, max_body = 300000 })
+        assert.equal("http.too_large", code_of(function() while res:read() do end end))
+      end)
+  end)
+
+  case("sends little that unpacks to much", function()
+    local dir = process.temp_dir()
+    process.start("/bin/sh", { "-c", "head -c 50000000 /dev/zero | gzip -9 > bomb" }, { cwd = dir })
+      :wait()
+    local f = assert(io.open(dir .. "/bomb", "rb"))
+    local bomb = f:read "*a"
+    f:close()
+    process.remove(dir)
+    assert.is_true(#bomb < 100000)
+    with_backend(saying(("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s")
+      :format(#bomb, bomb)), function(backend)
+      assert.equal("http.too_large", code_of(fetch, backend, { max_body = 1000000 }))
+    end)
+  end)
+
+  case("says more than it announced: the rest is nobody's answer", function()
+    with_backend(function(conn)
+      while conn:head() do
+        conn:write "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 666 Evil\r\n\r\n"
+      end
+    end, function(backend)
+      for _ = 1, 5 do
+        local res = fetch(backend)
+        assert.equal(200, res.status)
+        assert.equal("ok", res.body)
+      end
+    end)
+  end)
+
+  case("is resolved by a service that hangs: nothing else waits", function()
+    local dir = process.temp_dir()
+    process.write(dir .. "/slow.c", [[
+#include <unistd.h>
+int getaddrinfo(const char *n, const char *s, const void *h, void *r) {
+    (void)n, (void)s, (void)h, (void)r;
+    sleep(8);
+    return -2;
+}]])
+    local cc = process.start("/usr/bin/cc", { "-shared", "-fPIC", "-o", "slow.so", "slow.c" },
+      { cwd = dir }):wait()
+    assert.equal(0, cc.status, cc.err)
+    local child = process.start(uv.exepath(), { "-e", [[
+      local neap, http = require "neap", require "neap.http"
+      local longest, last = 0, neap.monotonic()
+      neap.every(0.005, function()
+        longest, last = math.max(longest, neap.monotonic() - last), neap.monotonic()
+      end)
+      neap.sleep(0.05)
+      longest = 0
+      local e = select(2, pcall(http.fetch, "http://some.where/", { timeout = 0.2 }))
+      print(e.code, e.phase)
+      print((select(2, pcall(neap.timeout, 0.2, http.fetch, "http://some.where/"))).code)
+      e = select(2, pcall(http.fetch, "http://else.where/", { connect_timeout = 0.2 }))
+      print(e.code, e.phase)
+      neap.sleep(0.02)
+      print(longest < 2 and "smooth" or longest)
+      os.exit(0)
+    ]] }, { env = { LD_PRELOAD = dir .. "/slow.so",
+      ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":verify_asan_link_order=0" } }):wait()
+    assert.equal("http.timeout\tresolve\ntimeout\nhttp.timeout\tresolve\nsmooth\n", child.out,
+      child.err)
+    process.remove(dir)
+  end)
+end)
+
+describe("fetch over TLS", function()
+  local certs, servers
+
+  -- serve starts a TLS server with that certificate; it answers with pages that say so.
+  local function serve(name, ...)
+    local child = process.start("/usr/bin/openssl", { "s_server", "-accept", "127.0.0.1:0", "-www",
+      "-cert", certs:path(name .. ".pem"), "-key", certs:path(name .. ".key"), ... })
+    child:wait_for "ACCEPT"
+    servers[#servers + 1] = child
+    return "https://127.0.0.1:" .. child.out:match "ACCEPT [%d.]+:(%d+)"
+  end
+
+  setup(function()
+    certs, servers = certificates.make(), {}
+  end)
+  teardown(function()
+    for _, child in ipairs(servers) do child:kill() end
+    process.remove(certs.dir)
+  end)
+
+  case("trusts whom it is told to trust", function()
+    local res = fetch(serve "server", { ca = certs:path "ca.pem" })
+    assert.equal(200, res.status)
+    assert.matches("s_server", res.body)
+  end)
+
+  case("refuses strangers, other names and what is over, and says which", function()
+    local ca = { ca = certs:path "ca.pem" }
+    local function refused(text, url, options)
+      local e = error_of(fetch, url, options)
+      assert.equal("http.tls", e.code)
+      assert.equal("tls", e.phase)
+      assert.matches(text, e.message)
+    end
+    local url = serve "server"
+    refused("certificate", url)
+    refused("certificate", url, { ca = certs:path "stranger.pem" })
+    refused("no alternative certificate subject name", serve "named", ca)
+    refused("expired", serve "expired", ca)
+    refused("none.pem", url, { ca = certs:path "none.pem" })
+    assert.equal(200, fetch(url, { verify = false }).status)
+    assert.equal(200, fetch(serve "named", { verify = false }).status)
+    -- a connection that was made unverified is not used by who verifies
+    refused("certificate", url)
+  end)
+
+  case("shows a certificate of its own", function()
+    local url = serve("server", "-Verify", "1", "-CAfile", certs:path "ca.pem",
+      "-verify_return_error")
+    local ca = certs:path "ca.pem"
+    assert.matches("^http%.", code_of(fetch, url, { ca = ca }))
+    assert.equal(200, fetch(url, { ca = ca, cert = certs:path "client.pem",
+      key = certs:path "client.key" }).status)
+    assert.matches("^http%.", code_of(fetch, url, { ca = ca, cert = certs:path "intruder.pem",
+      key = certs:path "intruder.key" }))
+  end)
+
+  case("finds out that it is none", function()
+    with_backend(saying "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", function(backend)
+      assert.matches("^http%.", code_of(fetch, (backend:gsub("^http", "https")), { timeout = 5 }))
+    end)
+  end)
+
+  case("speaks HTTP/2 where it is offered, many requests on one connection", function()
+    process.write(certs.dir .. "/page", ("two "):rep(1000))
+    local listener = uv.new_tcp()
+    assert(listener:bind("127.0.0.1", 0))
+    local port = listener:getsockname().port
+    listener:close()
+    local child = process.start("/usr/sbin/nghttpd", { "-d", certs.dir, "-v", tostring(port),
+      certs:path "server.key", certs:path "server.pem" })
+    servers[#servers + 1] = child
+    child:wait_for "listen"
+    local url = "https://127.0.0.1:" .. port .. "/page"
+    local bodies = neap.map(function()
+      local res = fetch(url, { ca = certs:path "ca.pem" })
+      assert.matches("^HTTP/2 200", res.head)
+      return #res.body
+    end, { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 })
+    for i = 1, 10 do assert.equal(4000, bodies[i]) end
+    local _, connections = child.out:gsub("The negotiated protocol", "")
+    assert.equal(1, connections)
+  end)
+end)
+
+describe("a fetch that is cancelled", function()
+  local app, server = http.app(), nil
+  app:get("/after/:ms", function(req)
+    neap.sleep(tonumber(req.params.ms) / 1000)
+    return { text = req.params.ms }
+  end)
+  app:get("/big", function() return { body = ("x"):rep(300000) } end)
+  setup(function() server = app:listen(0) end)
+  teardown(function() server:stop() end)
+
+  case("ten thousand times, at any point, leaves nothing behind", function()
+    math.randomseed(9)
+    local url = server.url
+    for _ = 1, 50 do fetch(url .. "/after/0") end
+    collectgarbage()
+    local files = open_files() -- both ends of each connection are here
+    local finished, ended = 0, 0
+    local function one(i)
+      local wait = math.random() * 0.03
+      local target = i % 3 == 0 and "/big" or "/after/" .. i % 3
+      local ok, e = pcall(neap.timeout, wait, function()
+        local res = fetch(url .. target, { stream = i % 5 == 0 })
+        if i % 5 == 0 then
+          for _ in res:chunks() do end
+        elseif i % 3 > 0 then
+          assert(res.body == tostring(i % 3), "another's answer")
+        end
+        finished = finished + 1
+      end)
+      if not ok then
+        assert(neap.is_error(e, "timeout"), tostring(e))
+        ended = ended + 1
+      end
+    end
+    local list = {}
+    for i = 1, 10000 do list[i] = i end
+    neap.map(one, list, { concurrency = 64 })
+    assert.equal(10000, finished + ended)
+    assert.is_true(ended > 500 and finished > 500, ended .. " " .. finished)
+    collectgarbage()
+    collectgarbage()
+    eventually(function() return open_files() <= files + 200 end, "files are closed")
+    assert.equal("0", fetch(url .. "/after/0").body)
+  end)
+
+  case("closes its connection, so that the server stops too", function()
+    with_backend(function(conn)
+      conn:head()
+      while not conn.is_gone do conn.news:clear() conn.news:wait() end
+    end, function(backend, s)
+      local task = neap.spawn(fetch, backend)
+      eventually(function() return s.connections == 1 end)
+      task:cancel()
+      assert.is_false((pcall(task.join, task)))
+      all_gone(s)
+    end)
+  end)
+
+  case("with the handler whose client went away, unless that spawned it", function()
+    with_backend(function(conn)
+      conn:head()
+      while not conn.is_gone do conn.news:clear() conn.news:wait() end
+    end, function(backend, s)
+      local outcome, kept
+      local front = http.app()
+      front:get("/", function()
+        local ok, e = pcall(fetch, backend)
+        outcome = not ok and e.code
+        return 200
+      end)
+      front:get("/detached", function()
+        kept = neap.spawn(fetch, backend)
+        neap.sleep(30)
+      end)
+      local listening = front:listen(0)
+      local client = neap.spawn(fetch, listening.url)
+      eventually(function() return s.connections == 1 end)
+      client:cancel()
+      pcall(client.join, client)
+      eventually(function() return outcome end)
+      assert.equal("cancelled", outcome)
+      all_gone(s)
+      client = neap.spawn(fetch, listening.url .. "/detached")
+      eventually(function() return s.connections == 2 end)
+      client:cancel()
+      pcall(client.join, client)
+      neap.sleep(0.05)
+      assert.equal("waiting", kept:status())
+      assert.is_nil(s.open[2].is_gone)
+      kept:cancel()
+      pcall(kept.join, kept)
+      listening:stop()
+    end)
+  end)
+
+  case("at the end of the process", function()
+    with_backend(function(conn)
+      conn:head()
+      while not conn.is_gone do conn.news:clear() conn.news:wait() end
+    end, function(backend)
+      local child = process.lua(([[
+        local neap, http = require "neap", require "neap.http"
+        neap.spawn(http.fetch, "%s")
+        neap.spawn(http.fetch, "%s", { stream = true, timeout = false })
+        neap.sleep(0.05)
+        os.exit(3)
+      ]]):format(backend, backend))
+      assert.equal(3, child.status)
+    end)
+  end)
+
+  case("not at all: a process that only waits for an answer goes on", function()
+    with_backend(function(conn)
+      conn:head()
+      neap.sleep(0.2)
+      conn:write "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"
+      neap.sleep(0.05)
+    end, function(backend)
+      local child = process.lua(([[
+        print(require("neap.http").fetch("%s", { timeout = false }).body)
+      ]]):format(backend))
+      assert.equal("done\n", child.out, child.err)
+      assert.equal(0, child.status)
+    end)
+  end)
+end)
