@@ -7,14 +7,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 static const double connect_seconds = 5;
 static const size_t head_bytes = 64 * 1024;
 static const uint64_t body_bytes = 64 << 20;
 static const size_t stream_high = 256 * 1024; // bytes that nobody took yet
-static const long kept_connections = 512;
-enum { kept_easies = 64, kicks_most = 8 };
+static const long kept_connections = 4096;
+enum { kept_easies = 1024, kicks_most = 8, lane_count = 64 };
 
 // What is known of a file descriptor. libcurl tells when it closes a
 // connection, but neither of one that is still being made nor of a resolver's
@@ -24,21 +25,28 @@ enum fd_state { FD_UNKNOWN, FD_OPENED, FD_CONNECTED };
 // A socket of libcurl's, as the loop watches it.
 struct watch {
     uv_poll_t poll;
-    struct http_client *client;
+    struct lane *lane;
     curl_socket_t fd;
     int events;     // watched for
     bool is_wanted; // by libcurl; else it lies idle in its pool
 };
 
-struct http_client {
-    struct runtime *rt;
-    const struct curl *curl;
-    CURLM *multi;
-    struct resource resource;
-    struct list fetches, news;
+// A lane has the connections to some servers: libcurl looks at all connections
+// of a multi at the end of each request.
+struct lane {
+    struct http_client *client;
+    CURLM *multi;       // NULL until it is used
     struct timer timer; // libcurl's own
     struct defer kick;  // it has something to do now
     bool is_due;
+};
+
+struct http_client {
+    struct runtime *rt;
+    const struct curl *curl;
+    struct resource resource;
+    struct list fetches, news;
+    struct lane lanes[lane_count];
     struct watch **watches; // by file descriptor
     uint8_t *states;        // likewise, of fd_state
     int watch_count;
@@ -118,7 +126,7 @@ static const char *code_of(CURLcode code) {
 static void detach(struct http_fetch *f) {
     struct http_client *c = f->client;
     timer_stop(&c->rt->timers, &f->timer);
-    c->curl->multi_remove_handle(c->multi, f->easy);
+    c->curl->multi_remove_handle(f->lane->multi, f->easy);
     if (c->easy_count < kept_easies) {
         c->curl->easy_reset(f->easy);
         c->easies[c->easy_count++] = f->easy;
@@ -169,11 +177,12 @@ static void on_deadline(struct timer *t) {
 
 // -- driving libcurl
 
-static void act(struct http_client *c, curl_socket_t fd, int events) {
+static void act(struct lane *l, curl_socket_t fd, int events) {
+    struct http_client *c = l->client;
     int running, left;
     CURLMsg *message;
-    c->curl->multi_socket_action(c->multi, fd, events, &running);
-    while ((message = c->curl->multi_info_read(c->multi, &left))) {
+    c->curl->multi_socket_action(l->multi, fd, events, &running);
+    while ((message = c->curl->multi_info_read(l->multi, &left))) {
         if (message->msg == CURLMSG_DONE) {
             on_message(c, message);
         }
@@ -181,39 +190,39 @@ static void act(struct http_client *c, curl_socket_t fd, int events) {
 }
 
 static void on_kick(struct defer *d) {
-    struct http_client *c = list_entry(d, struct http_client, kick);
-    for (int i = 0; c->is_due && i < kicks_most; i++) {
-        c->is_due = false;
-        act(c, CURL_SOCKET_TIMEOUT, 0);
+    struct lane *l = list_entry(d, struct lane, kick);
+    for (int i = 0; l->is_due && i < kicks_most; i++) {
+        l->is_due = false;
+        act(l, CURL_SOCKET_TIMEOUT, 0);
     }
-    if (c->is_due) { // others have their turn first
-        timer_start(&c->rt->timers, &c->timer, timer_after(0));
+    if (l->is_due) { // others have their turn first
+        timer_start(&l->client->rt->timers, &l->timer, timer_after(0));
     }
-    tell_all(c);
+    tell_all(l->client);
 }
 
 static void on_timer(struct timer *t) {
-    struct http_client *c = list_entry(t, struct http_client, timer);
-    c->is_due = true;
-    on_kick(&c->kick);
+    struct lane *l = list_entry(t, struct lane, timer);
+    l->is_due = true;
+    on_kick(&l->kick);
 }
 
 static int on_timeout_set(CURLM *multi, long ms, void *arg) {
-    struct http_client *c = arg;
+    struct lane *l = arg;
+    struct runtime *rt = l->client->rt;
     (void)multi;
-    timer_stop(&c->rt->timers, &c->timer);
+    timer_stop(&rt->timers, &l->timer);
     if (ms == 0) {
-        c->is_due = true;
-        runtime_defer(c->rt, &c->kick);
+        l->is_due = true;
+        runtime_defer(rt, &l->kick);
     } else if (ms > 0) {
-        timer_start(&c->rt->timers, &c->timer, timer_after((double)ms / 1000));
+        timer_start(&rt->timers, &l->timer, timer_after((double)ms / 1000));
     }
     return 0;
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
     struct watch *w = poll->data;
-    struct http_client *c = w->client;
     int flags = status < 0 ? CURL_CSELECT_ERR : 0;
     flags |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
     flags |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
@@ -222,7 +231,8 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
         uv_poll_stop(poll);
         return;
     }
-    act(c, w->fd, flags);
+    struct http_client *c = w->lane->client;
+    act(w->lane, w->fd, flags);
     tell_all(c);
 }
 
@@ -253,12 +263,13 @@ static void unwatch(struct http_client *c, int fd) {
     }
 }
 
-static void watch(struct http_client *c, int fd, int events) {
+static void watch(struct lane *l, int fd, int events) {
+    struct http_client *c = l->client;
     grow_watches(c, fd);
     struct watch *w = c->watches[fd];
     if (!w) {
         w = xcalloc(1, sizeof *w);
-        w->client = c;
+        w->lane = l;
         w->fd = fd;
         w->poll.data = w;
         if (uv_poll_init(c->rt->loop, &w->poll, fd) < 0) {
@@ -295,12 +306,13 @@ static void rest(struct http_client *c, int fd) {
 
 static int on_socket_set(CURL *easy, curl_socket_t fd, int what, void *arg,
                          void *socket_arg) {
-    struct http_client *c = arg;
+    struct lane *l = arg;
+    struct http_client *c = l->client;
     (void)easy, (void)socket_arg;
     switch (what) {
-    case CURL_POLL_IN: watch(c, fd, UV_READABLE); break;
-    case CURL_POLL_OUT: watch(c, fd, UV_WRITABLE); break;
-    case CURL_POLL_INOUT: watch(c, fd, UV_READABLE | UV_WRITABLE); break;
+    case CURL_POLL_IN: watch(l, fd, UV_READABLE); break;
+    case CURL_POLL_OUT: watch(l, fd, UV_WRITABLE); break;
+    case CURL_POLL_INOUT: watch(l, fd, UV_READABLE | UV_WRITABLE); break;
     case CURL_POLL_REMOVE:
         grow_watches(c, fd);
         if (c->states[fd] == FD_CONNECTED) {
@@ -509,12 +521,31 @@ static CURLcode set_options(struct http_fetch *f,
     return code ? code : curl->easy_setopt(e, CURLOPT_URL, o->url);
 }
 
+// lane_of returns the lane of a URL's server.
+static struct lane *lane_of(struct http_client *c, const char *url) {
+    const char *host = strstr(url, "://");
+    size_t scheme = host ? (size_t)(host - url) + 3 : 0;
+    size_t len = scheme + strcspn(url + scheme, "/?#");
+    struct lane *l = &c->lanes[hash128(url, len).low % lane_count];
+    if (!l->multi) {
+        const struct curl *curl = c->curl;
+        l->multi = curl->multi_init();
+        curl->multi_setopt(l->multi, CURLMOPT_SOCKETFUNCTION, on_socket_set);
+        curl->multi_setopt(l->multi, CURLMOPT_SOCKETDATA, l);
+        curl->multi_setopt(l->multi, CURLMOPT_TIMERFUNCTION, on_timeout_set);
+        curl->multi_setopt(l->multi, CURLMOPT_TIMERDATA, l);
+        curl->multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, kept_connections);
+    }
+    return l;
+}
+
 struct http_fetch *http_fetch_start(struct http_client *c,
                                     const struct http_fetch_options *o,
                                     void (*on_change)(struct http_fetch *f),
                                     void *ctx) {
     struct http_fetch *f = xcalloc(1, sizeof *f);
     f->client = c;
+    f->lane = lane_of(c, o->url);
     f->on_change = on_change;
     f->ctx = ctx;
     f->fields = o->fields;
@@ -531,13 +562,13 @@ struct http_fetch *http_fetch_start(struct http_client *c,
     if (code != CURLE_OK) {
         fail(f, code_of(code), c->curl->easy_strerror(code));
         finish(f);
-        runtime_defer(c->rt, &c->kick);
+        runtime_defer(c->rt, &f->lane->kick);
         return f;
     }
     if (o->timeout) {
         timer_start(&c->rt->timers, &f->timer, timer_after(o->timeout));
     }
-    c->curl->multi_add_handle(c->multi, f->easy);
+    c->curl->multi_add_handle(f->lane->multi, f->easy);
     return f;
 }
 
@@ -563,8 +594,8 @@ static void resume(struct http_fetch *f) {
     int mask = (f->is_paused ? CURLPAUSE_RECV : 0) |
                (f->is_upload_paused ? CURLPAUSE_SEND : 0);
     f->client->curl->easy_pause(f->easy, mask);
-    f->client->is_due = true;
-    runtime_defer(f->client->rt, &f->client->kick);
+    f->lane->is_due = true;
+    runtime_defer(f->client->rt, &f->lane->kick);
 }
 
 bool http_fetch_has_room(const struct http_fetch *f) {
@@ -614,12 +645,17 @@ static void close_client(struct resource *r) {
     while (c->easy_count) {
         c->curl->easy_cleanup(c->easies[--c->easy_count]);
     }
-    c->curl->multi_cleanup(c->multi);
+    for (int i = 0; i < lane_count; i++) {
+        struct lane *l = &c->lanes[i];
+        if (l->multi) {
+            c->curl->multi_cleanup(l->multi);
+        }
+        timer_stop(&c->rt->timers, &l->timer);
+        runtime_undefer(c->rt, &l->kick);
+    }
     for (int fd = 0; fd < c->watch_count; fd++) {
         unwatch(c, fd);
     }
-    timer_stop(&c->rt->timers, &c->timer);
-    runtime_undefer(c->rt, &c->kick);
     free(c->watches);
     free(c->states);
     free(c);
@@ -634,17 +670,15 @@ struct http_client *http_client_new(struct runtime *rt, char *error,
     struct http_client *c = xcalloc(1, sizeof *c);
     c->rt = rt;
     c->curl = curl;
-    c->multi = curl->multi_init();
-    c->kick.fn = on_kick;
     c->resource.close = close_client;
     list_init(&c->fetches);
     list_init(&c->news);
-    timer_init(&c->timer, on_timer);
-    curl->multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket_set);
-    curl->multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl->multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout_set);
-    curl->multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-    curl->multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, kept_connections);
+    for (int i = 0; i < lane_count; i++) {
+        struct lane *l = &c->lanes[i];
+        l->client = c;
+        l->kick.fn = on_kick;
+        timer_init(&l->timer, on_timer);
+    }
     runtime_add(rt, &c->resource);
     return c;
 }

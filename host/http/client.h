@@ -43,6 +43,7 @@ struct http_fetch_options {
 
 struct http_fetch {
     struct http_client *client;
+    struct lane *lane;
     struct list link; // of the client's fetches
     struct list news; // in the list of those whose owner is to be told
     CURL *easy;

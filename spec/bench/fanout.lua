@@ -1,0 +1,93 @@
+-- fanout: examples/fanout.lua at so many requests a second, each of which asks 40 backends:
+-- latencies from when a request was due, what was late, and who was busy.
+--
+--   build/neap spec/bench/fanout.lua [requests a second...]      (100 200 400 600 800 1000)
+package.path = "spec/bench/support/?.lua;" .. package.path
+local neap = require "neap"
+local http = require "neap.http"
+local uv = require "luv"
+local seconds, port, first = 4, 18080, 19001
+local ticks = 100 -- of processor time a second (sysconf(_SC_CLK_TCK) of Linux)
+
+local children = {}
+local function start(script, ...)
+  local out, ready = uv.new_pipe(false), neap.event()
+  local child, pid = uv.spawn(uv.exepath(), { args = { script, ... }, stdio = { nil, out, 2 } },
+    function() end)
+  out:read_start(function(_, data) if data then ready:set() end end)
+  ready:wait()
+  children[#children + 1] = child
+  return pid
+end
+
+-- look returns seconds of processor time, MiB and open files of a process.
+local function look(pid)
+  local function read(name)
+    local f = assert(io.open(("/proc/%s/%s"):format(pid, name)))
+    local text = f:read "*a"
+    f:close()
+    return text
+  end
+  local fields, n = {}, 0
+  for word in read("stat"):match("%) (.*)"):gmatch "%S+" do fields[#fields + 1] = word end
+  local dir = assert(uv.fs_scandir(("/proc/%s/fd"):format(pid)))
+  while uv.fs_scandir_next(dir) do n = n + 1 end
+  return (fields[12] + fields[13]) / ticks, read("status"):match "VmRSS:%s+(%d+)" / 1024, n
+end
+
+local function percentile(list, p)
+  return list[math.max(1, math.ceil(#list * p))] or 0
+end
+
+local url = ("http://127.0.0.1:%d/search?q=neap"):format(port)
+local latencies, sources, failed
+
+local function ask(due)
+  local ok, res = pcall(http.fetch, url, { timeout = 10 })
+  latencies[#latencies + 1] = neap.monotonic() - due
+  if ok and res.status == 200 then
+    sources = sources + res.json.sources
+  else
+    failed = failed + 1
+  end
+end
+
+-- run asks at that rate, whether answers come or not.
+local function run(rate, duration)
+  latencies, sources, failed = {}, 0, 0
+  local began, total, tasks = neap.monotonic(), rate * duration, {}
+  for i = 1, total do
+    local due = began + (i - 1) / rate
+    local left = due - neap.monotonic()
+    if left > 0 then neap.sleep(left) end
+    tasks[i] = neap.spawn(ask, due)
+  end
+  for _, task in ipairs(tasks) do task:join() end
+  table.sort(latencies)
+  return neap.monotonic() - began
+end
+
+local backends = start("examples/fanout_backends.lua", tostring(first))
+local service = start("examples/fanout.lua", tostring(port), tostring(first))
+local me = uv.os_getpid()
+run(50, 2)
+local _, rss, files = look(service)
+print(("at rest: %.0f MiB, %d files"):format(rss, files))
+print "requests/s   calls/s   p50 ms   p99 ms  answers of 40  failed   service  backends    driver"
+for _, rate in ipairs(#arg > 0 and arg or { 100, 200, 400, 600, 800, 1000 }) do
+  rate = tonumber(rate)
+  local a, b, c = look(service), look(backends), look(me)
+  local took = run(rate, seconds)
+  local function busy(pid, before) return ((look(pid)) - before) / took * 100 end
+  print(("%10d %9d %8.0f %8.0f %14.1f %7d %8.0f%% %8.0f%% %8.0f%%"):format(#latencies / took,
+    #latencies * 40 / took, percentile(latencies, 0.5) * 1000, percentile(latencies, 0.99) * 1000,
+    sources / #latencies, failed, busy(service, a), busy(backends, b), busy(me, c)))
+end
+neap.sleep(1)
+_, rss, files = look(service)
+print(("at rest: %.0f MiB, %d files"):format(rss, files))
+for _, child in ipairs(children) do
+  child:kill("sigterm")
+  child:close()
+end
+os.exit(0)
