@@ -42,7 +42,7 @@ FLAGS := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes $(WERROR) \
          $(shell pkg-config --cflags $(LIBS) 2>/dev/null) \
          -idirafter /usr/include/lua5.1 $(CPPFLAGS) $(CFLAGS)
 LINKS := $(LDFLAGS) -llua5.1-luv \
-         $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm -lpthread -ldl
+         $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lz -lm -lpthread -ldl
 
 LUA   := $(shell find lua models -name '*.lua' | sort)
 SRC   := $(shell find host -name '*.c' -not -path 'host/cli/*' | sort)
@@ -51,7 +51,8 @@ CLI   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard host/cli/*.c))
 TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard spec/c/*_test.c))
 
 BUILD_PACKAGES := gcc libc6-dev pkg-config libluajit-5.1-dev libuv1-dev \
-                  lua-luv-dev libhiredis-dev libssl-dev libcurl4-openssl-dev
+                  lua-luv-dev libhiredis-dev libssl-dev libcurl4-openssl-dev \
+                  zlib1g-dev
 RUN_PACKAGES   := redis-server
 TEST_PACKAGES  := clang clang-format lua-check lua-busted libcmocka-dev \
                   redis-tools openssl chromium chromium-driver curl procps \

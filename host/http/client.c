@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "http/response.h"
 
 static const double connect_seconds = 5;
 static const size_t head_bytes = 64 * 1024;
@@ -46,6 +47,8 @@ struct http_client {
     const struct curl *curl;
     struct resource resource;
     struct list fetches, news;
+    struct defer tell;
+    struct wire *wire; // NULL until it is needed, as curl
     struct lane lanes[lane_count];
     struct watch **watches; // by file descriptor
     uint8_t *states;        // likewise, of fd_state
@@ -76,6 +79,12 @@ static void tell_all(struct http_client *c) {
 // phase_of says how far a fetch came.
 static const char *phase_of(const struct http_fetch *f) {
     const struct curl *curl = f->client->curl;
+    if (f->wire) {
+        return wire_phase(f->wire);
+    }
+    if (!f->easy) {
+        return "start";
+    }
     curl_off_t resolved = 0, connected = 0, secured = 0, ready = 0, sent = 0;
     curl->easy_getinfo(f->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
     curl->easy_getinfo(f->easy, CURLINFO_CONNECT_TIME_T, &connected);
@@ -126,6 +135,13 @@ static const char *code_of(CURLcode code) {
 static void detach(struct http_fetch *f) {
     struct http_client *c = f->client;
     timer_stop(&c->rt->timers, &f->timer);
+    if (f->wire) {
+        wire_free(f->wire);
+        f->wire = NULL;
+    }
+    if (!f->easy) {
+        return;
+    }
     c->curl->multi_remove_handle(f->lane->multi, f->easy);
     if (c->easy_count < kept_easies) {
         c->curl->easy_reset(f->easy);
@@ -133,7 +149,9 @@ static void detach(struct http_fetch *f) {
     } else {
         c->curl->easy_cleanup(f->easy);
     }
+    c->curl->slist_free_all(f->fields);
     f->easy = NULL;
+    f->fields = NULL;
 }
 
 static void fail(struct http_fetch *f, const char *code, const char *text) {
@@ -165,6 +183,10 @@ static void on_message(struct http_client *c, CURLMsg *message) {
         fail(f, "http.protocol", "no response came");
     }
     finish(f);
+}
+
+static void on_tell(struct defer *d) {
+    tell_all(list_entry(d, struct http_client, tell));
 }
 
 static void on_deadline(struct timer *t) {
@@ -427,32 +449,69 @@ static size_t on_upload(char *s, size_t size, size_t count, void *arg) {
 
 // -- starting
 
+static double connect_limit(const struct http_fetch_options *o) {
+    return o->connect_timeout ? o->connect_timeout : connect_seconds;
+}
+
+// wants_length: the method has a body by its nature, if only an empty one.
+static bool wants_length(const char *method) {
+    return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+           strcmp(method, "PATCH") == 0;
+}
+
 // set_method and what its body is. libcurl's own methods but GET and HEAD are
 // those with a body; the name on the wire is another matter.
 static void set_method(const struct curl *curl, CURL *e,
                        const struct http_fetch_options *o) {
     bool is_post = strcmp(o->method, "POST") == 0;
-    bool wants_length = is_post || strcmp(o->method, "PUT") == 0 ||
-                        strcmp(o->method, "PATCH") == 0;
+    bool has_body = o->has_body || wants_length(o->method);
     if (strcmp(o->method, "HEAD") == 0) {
         curl->easy_setopt(e, CURLOPT_NOBODY, 1L);
         return;
     }
     if (o->is_upload) {
         curl->easy_setopt(e, CURLOPT_UPLOAD, 1L);
-    } else if (o->has_body || wants_length) {
+    } else if (has_body) {
         curl->easy_setopt(e, CURLOPT_POST, 1L);
         curl->easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
                           (curl_off_t)o->body.len);
         curl->easy_setopt(e, CURLOPT_POSTFIELDS, o->has_body ? o->body.p : "");
     }
-    bool is_plain = o->is_upload ? false
-                    : o->has_body || wants_length
-                        ? is_post
-                        : strcmp(o->method, "GET") == 0;
-    if (!is_plain) {
+    bool is_own = has_body ? is_post : strcmp(o->method, "GET") == 0;
+    if (!is_own || o->is_upload) {
         curl->easy_setopt(e, CURLOPT_CUSTOMREQUEST, o->method);
     }
+}
+
+// set_fields adds the request's fields to the list, and keeps libcurl from
+// adding some of its own.
+static void set_fields(struct http_fetch *f,
+                       const struct http_fetch_options *o) {
+    const struct curl *curl = f->client->curl;
+    const char *p = o->fields.p, *end = p + o->fields.len;
+    bool has_type = false;
+    struct buf line = {0};
+    while (p && p < end) {
+        const char *stop = memchr(p, '\r', (size_t)(end - p));
+        const char *colon = memchr(p, ':', (size_t)(stop - p));
+        struct slice name = {p, (size_t)(colon - p)};
+        has_type = has_type || slice_equals(name, "content-type");
+        line.len = 0;
+        if (stop - colon <= 2) { // "Name:" would take the field out
+            buf_add(&line, name.p, name.len);
+            buf_addc(&line, ';');
+        } else {
+            buf_add(&line, p, (size_t)(stop - p));
+        }
+        f->fields = curl->slist_append(f->fields, buf_cstr(&line));
+        p = stop + 2;
+    }
+    buf_clear(&line);
+    f->fields = curl->slist_append(f->fields, "Expect:");
+    if (!has_type) {
+        f->fields = curl->slist_append(f->fields, "Content-Type:");
+    }
+    curl->easy_setopt(f->easy, CURLOPT_HTTPHEADER, f->fields);
 }
 
 static void set_callbacks(struct http_fetch *f) {
@@ -494,11 +553,11 @@ static CURLcode set_options(struct http_fetch *f,
                             const struct http_fetch_options *o) {
     const struct curl *curl = f->client->curl;
     CURL *e = f->easy;
-    double connect = o->connect_timeout ? o->connect_timeout : connect_seconds;
+    double connect = connect_limit(o);
     set_callbacks(f);
     set_method(curl, e, o);
     curl->easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl->easy_setopt(e, CURLOPT_HTTPHEADER, f->fields);
+    set_fields(f, o);
     curl->easy_setopt(e, CURLOPT_USERAGENT, "neap/" NEAP_VERSION);
     curl->easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     // a resolver that hangs is left behind instead of waited for
@@ -539,16 +598,175 @@ static struct lane *lane_of(struct http_client *c, const char *url) {
     return l;
 }
 
+static void start_curl(struct http_fetch *f,
+                       const struct http_fetch_options *o) {
+    struct http_client *c = f->client;
+    char error[256];
+    c->curl = c->curl ? c->curl : curl_load(error, sizeof error);
+    if (!c->curl) {
+        fail(f, "http.library", error);
+        finish(f);
+        return;
+    }
+    f->lane = lane_of(c, o->url);
+    f->easy = c->easy_count ? c->easies[--c->easy_count] : c->curl->easy_init();
+    CURLcode code = set_options(f, o);
+    if (code != CURLE_OK) {
+        fail(f, code_of(code), c->curl->easy_strerror(code));
+        finish(f);
+        return;
+    }
+    c->curl->multi_add_handle(f->lane->multi, f->easy);
+}
+
+// -- what goes without libcurl
+
+// A URL as the wire takes it.
+struct place {
+    struct slice authority, host, target;
+    int port;
+};
+
+// split takes a plain URL apart; false for one that libcurl is to look at.
+static bool split(const char *url, struct place *place) {
+    static const char scheme[] = "http://";
+    if (strncmp(url, scheme, sizeof scheme - 1) != 0 || strstr(url, "/.")) {
+        return false;
+    }
+    const char *p = url + sizeof scheme - 1;
+    size_t len = strcspn(p, "/?#");
+    const char *target = p + len;
+    const char *colon = memchr(p, ':', len);
+    size_t host = colon ? (size_t)(colon - p) : len;
+    for (size_t i = 0; i < len; i++) {
+        bool is_usual = (p[i] >= 'a' && p[i] <= 'z') ||
+                        (p[i] >= '0' && p[i] <= '9') || p[i] == '.' ||
+                        p[i] == '-' || p + i == colon;
+        if (!is_usual) {
+            return false;
+        }
+    }
+    long port = 80;
+    if (colon) {
+        char *end;
+        port = strtol(colon + 1, &end, 10);
+        if (end != target || end == colon + 1) {
+            return false;
+        }
+    }
+    *place = (struct place){{p, port == 80 ? host : len},
+                            {p, host},
+                            {target, strcspn(target, "#")},
+                            (int)port};
+    return host > 0 && host < 256 && port > 0 && port < 65536;
+}
+
+static bool has_field(struct slice fields, const char *name) {
+    const char *p = fields.p, *end = p + fields.len;
+    while (p && p < end) {
+        const char *colon = memchr(p, ':', (size_t)(end - p));
+        if (slice_equals((struct slice){p, (size_t)(colon - p)}, name)) {
+            return true;
+        }
+        p = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1;
+    }
+    return false;
+}
+
+static void write_head(struct buf *b, const struct http_fetch_options *o,
+                       const struct place *place) {
+    struct slice t = place->target;
+    buf_reserve(b, 256 + t.len + o->fields.len);
+    buf_adds(b, o->method);
+    buf_addc(b, ' ');
+    if (t.len == 0 || t.p[0] != '/') {
+        buf_addc(b, '/');
+    }
+    buf_add(b, t.p, t.len);
+    buf_adds(b, " HTTP/1.1\r\n");
+    if (!has_field(o->fields, "host")) {
+        buf_adds(b, "Host: ");
+        buf_add(b, place->authority.p, place->authority.len);
+        buf_adds(b, "\r\n");
+    }
+    if (!has_field(o->fields, "user-agent")) {
+        buf_adds(b, "User-Agent: neap/" NEAP_VERSION "\r\n");
+    }
+    if (!has_field(o->fields, "accept")) {
+        buf_adds(b, "Accept: */*\r\n");
+    }
+    if (!o->is_encoded && !has_field(o->fields, "accept-encoding")) {
+        buf_adds(b, "Accept-Encoding: gzip\r\n");
+    }
+    if (o->has_body || wants_length(o->method)) {
+        buf_adds(b, "Content-Length: ");
+        buf_addu(b, o->body.len);
+        buf_adds(b, "\r\n");
+    }
+    buf_add(b, o->fields.p, o->fields.len);
+    buf_adds(b, "\r\n");
+}
+
+static void on_wire(struct wire_call *w) {
+    struct http_fetch *f = w->ctx;
+    f->status = w->status;
+    f->head = w->head;
+    f->body = w->body;
+    w->head = w->body = (struct buf){0};
+    if (w->code) {
+        fail(f, w->code, w->error);
+    }
+    finish(f);
+    tell_all(f->client);
+}
+
+// is_repeatable: RFC 9110 §9.2.2.
+static bool is_repeatable(const char *method) {
+    static const char *const names[] = {"GET",    "HEAD",    "PUT",
+                                        "DELETE", "OPTIONS", "TRACE"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(method, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool start_wire(struct http_fetch *f,
+                       const struct http_fetch_options *o) {
+    struct http_client *c = f->client;
+    struct place place;
+    if (o->is_streamed || o->is_upload || o->proxy || !split(o->url, &place)) {
+        return false;
+    }
+    struct wire_options options = {
+        .host = place.host,
+        .port = place.port,
+        .path = o->socket,
+        .body = o->body,
+        .is_head = strcmp(o->method, "HEAD") == 0,
+        .is_repeatable = is_repeatable(o->method),
+        .is_decoding = !o->is_encoded,
+        .connect_timeout = connect_limit(o),
+        .head_max = f->head_max,
+        .body_max = f->body_max,
+    };
+    write_head(&options.head, o, &place);
+    c->wire = c->wire ? c->wire : wire_new(c->rt);
+    f->wire = wire_start(c->wire, &options, on_wire, f);
+    return true;
+}
+
+// -- fetches
+
 struct http_fetch *http_fetch_start(struct http_client *c,
                                     const struct http_fetch_options *o,
                                     void (*on_change)(struct http_fetch *f),
                                     void *ctx) {
     struct http_fetch *f = xcalloc(1, sizeof *f);
     f->client = c;
-    f->lane = lane_of(c, o->url);
     f->on_change = on_change;
     f->ctx = ctx;
-    f->fields = o->fields;
     f->is_streamed = o->is_streamed;
     f->head_max = o->head_max ? o->head_max : head_bytes;
     f->body_max = o->body_max      ? o->body_max
@@ -557,27 +775,21 @@ struct http_fetch *http_fetch_start(struct http_client *c,
     timer_init(&f->timer, on_deadline);
     list_append(&c->fetches, &f->link);
     list_init(&f->news);
-    f->easy = c->easy_count ? c->easies[--c->easy_count] : c->curl->easy_init();
-    CURLcode code = set_options(f, o);
-    if (code != CURLE_OK) {
-        fail(f, code_of(code), c->curl->easy_strerror(code));
-        finish(f);
-        runtime_defer(c->rt, &f->lane->kick);
-        return f;
+    if (!start_wire(f, o)) {
+        start_curl(f, o);
     }
-    if (o->timeout) {
+    if (o->timeout && !f->is_over) {
         timer_start(&c->rt->timers, &f->timer, timer_after(o->timeout));
     }
-    c->curl->multi_add_handle(f->lane->multi, f->easy);
+    if (f->is_over) {
+        runtime_defer(c->rt, &c->tell);
+    }
     return f;
 }
 
 void http_fetch_free(struct http_fetch *f) {
-    if (f->easy) {
-        detach(f);
-    }
     if (f->client) {
-        f->client->curl->slist_free_all(f->fields);
+        detach(f);
         list_remove(&f->link);
         list_remove(&f->news);
     }
@@ -629,7 +841,7 @@ static void close_client(struct resource *r) {
     struct http_client *c = list_entry(r, struct http_client, resource);
     for (struct list *n = c->fetches.next; n != &c->fetches; n = n->next) {
         struct http_fetch *f = list_entry(n, struct http_fetch, link);
-        if (f->easy) {
+        if (!f->is_over) {
             fail(f, "http.closed", "the process ends");
             finish(f);
         }
@@ -638,10 +850,13 @@ static void close_client(struct resource *r) {
     while (!list_is_empty(&c->fetches)) { // those that their owners keep
         struct http_fetch *f =
             list_entry(c->fetches.next, struct http_fetch, link);
-        c->curl->slist_free_all(f->fields);
         list_remove(&f->link);
         f->client = NULL;
     }
+    if (c->wire) {
+        wire_close(c->wire);
+    }
+    runtime_undefer(c->rt, &c->tell);
     while (c->easy_count) {
         c->curl->easy_cleanup(c->easies[--c->easy_count]);
     }
@@ -661,15 +876,10 @@ static void close_client(struct resource *r) {
     free(c);
 }
 
-struct http_client *http_client_new(struct runtime *rt, char *error,
-                                    size_t size) {
-    const struct curl *curl = curl_load(error, size);
-    if (!curl) {
-        return NULL;
-    }
+struct http_client *http_client_new(struct runtime *rt) {
     struct http_client *c = xcalloc(1, sizeof *c);
     c->rt = rt;
-    c->curl = curl;
+    c->tell.fn = on_tell;
     c->resource.close = close_client;
     list_init(&c->fetches);
     list_init(&c->news);
@@ -681,8 +891,4 @@ struct http_client *http_client_new(struct runtime *rt, char *error,
     }
     runtime_add(rt, &c->resource);
     return c;
-}
-
-const struct curl *http_client_curl(const struct http_client *c) {
-    return c->curl;
 }

@@ -1,5 +1,6 @@
-// client: HTTP requests, by libcurl's multi interface on the runtime's loop:
-// connections are kept and shared, HTTP/2 is spoken where it is offered.
+// client: HTTP requests on the runtime's loop. What is plain (http, a whole
+// request, a whole response) goes over http/wire, all else (TLS, HTTP/2,
+// proxies, streams, names that are not ASCII) by libcurl's multi interface.
 // Mechanism only: redirects, retries and what the parts mean are the owner's.
 //
 //   struct http_fetch *f = http_fetch_start(client, &options, on_change, me);
@@ -14,16 +15,16 @@
 #include "base/list.h"
 #include "core/runtime.h"
 #include "http/curl.h"
-#include "http/parse.h"
+#include "http/wire.h"
 
 struct http_client;
 
 // Zero stands for the default, named in brackets.
 struct http_fetch_options {
-    const char *url;           // http or https; it is copied
-    const char *method;        // a token
-    struct curl_slist *fields; // "Name: value" each, taken over
-    struct slice body;         // it has to live as long as the fetch
+    const char *url;     // http or https; it is copied
+    const char *method;  // a token
+    struct slice fields; // "Name: value" CRLF each; it is copied
+    struct slice body;   // it has to live as long as the fetch
     bool has_body;
     bool is_upload;         // the body comes by http_fetch_send
     bool is_streamed;       // the response's body goes by http_fetch_take
@@ -44,10 +45,11 @@ struct http_fetch_options {
 struct http_fetch {
     struct http_client *client;
     struct lane *lane;
-    struct list link; // of the client's fetches
-    struct list news; // in the list of those whose owner is to be told
-    CURL *easy;
-    struct curl_slist *fields;
+    struct list link;          // of the client's fetches
+    struct list news;          // in the list of those whose owner is to be told
+    struct wire_call *wire;    // or,
+    CURL *easy;                // of libcurl,
+    struct curl_slist *fields; // and its header
     void (*on_change)(struct http_fetch *f);
     void *ctx;
     // the response
@@ -68,13 +70,9 @@ struct http_fetch {
     bool is_upload_paused, is_upload_over;
 };
 
-// http_client_new loads libcurl and makes a client, which is closed with the
-// runtime; NULL with the reason in error.
-struct http_client *http_client_new(struct runtime *rt, char *error,
-                                    size_t size);
-
-// http_client_curl returns the library.
-const struct curl *http_client_curl(const struct http_client *c);
+// http_client_new makes a client, which is closed with the runtime. It loads
+// libcurl when that is first needed.
+struct http_client *http_client_new(struct runtime *rt);
 
 // http_fetch_start begins a request; on_change is called later, also if it
 // fails at once.

@@ -35,13 +35,7 @@ static struct fetching *fetching_of(lua_State *L) {
 
 static struct http_client *client_of(lua_State *L) {
     struct fetching *f = fetching_of(L);
-    char error[256];
-    if (!f->client) {
-        f->client = http_client_new(f->rt, error, sizeof error);
-    }
-    if (!f->client) {
-        lua_fail(L, "http.library", "%s", error);
-    }
+    f->client = f->client ? f->client : http_client_new(f->rt);
     return f->client;
 }
 
@@ -191,18 +185,6 @@ static void read_settings(lua_State *L, int index,
     o->key = get_text(L, index, "key");
 }
 
-static struct curl_slist *read_fields(lua_State *L, int index,
-                                      const struct curl *curl) {
-    struct curl_slist *list = NULL;
-    int n = lua_isnil(L, index) ? 0 : (int)lua_objlen(L, index);
-    for (int i = 1; i <= n; i++) {
-        lua_rawgeti(L, index, i);
-        list = curl->slist_append(list, lua_tostring(L, -1));
-        lua_pop(L, 1);
-    }
-    return list;
-}
-
 // start takes url, method, fields | nil, body | nil, timeout (0: none),
 // connect_timeout, settings | nil from the stack's bottom.
 static void start(lua_State *L, struct exchange *x, bool is_streamed,
@@ -218,7 +200,7 @@ static void start(lua_State *L, struct exchange *x, bool is_streamed,
     };
     o.body.p = lua_tolstring(L, 4, &o.body.len);
     read_settings(L, 7, &o);
-    o.fields = read_fields(L, 3, http_client_curl(c));
+    o.fields.p = lua_tolstring(L, 3, &o.fields.len);
     lua_pushvalue(L, 4);
     x->body = luaL_ref(L, LUA_REGISTRYINDEX);
     x->fetch = http_fetch_start(c, &o, change, x);
@@ -233,7 +215,6 @@ static int l_fetch(lua_State *L) {
         return task_yield(L);
     }
     lua_settop(L, 7);
-    client_of(L);
     struct exchange *x = xcalloc(1, sizeof *x);
     x->task = t;
     x->want = WANT_END;
@@ -256,7 +237,6 @@ static struct exchange *check_exchange(lua_State *L) {
 // open(as fetch) -> exchange
 static int l_open(lua_State *L) {
     lua_settop(L, 7);
-    client_of(L);
     struct exchange *x = lua_newuserdata(L, sizeof *x);
     *x = (struct exchange){.body = LUA_NOREF};
     luaL_getmetatable(L, EXCHANGE);
@@ -326,7 +306,11 @@ static int l_exchange_gc(lua_State *L) {
 
 // resolve(url, reference) -> the URL that it means there; nil and why
 static int l_resolve(lua_State *L) {
-    const struct curl *curl = http_client_curl(client_of(L));
+    char error[256];
+    const struct curl *curl = curl_load(error, sizeof error);
+    if (!curl) {
+        return lua_fail(L, "http.library", "%s", error);
+    }
     const char *base = luaL_checkstring(L, 1);
     const char *reference = luaL_checkstring(L, 2);
     CURLU *url = curl->url();

@@ -134,29 +134,22 @@ end
 
 local function add_field(fields, name, value)
   check_field(name, value)
-  value = tostring(value)
-  -- libcurl takes "Name:" as a wish to leave that header out
-  fields[#fields + 1] = value == "" and name .. ";" or name .. ": " .. value
+  fields[#fields + 1] = name .. ": " .. value .. "\r\n"
 end
 
-local has_length = { POST = true, PUT = true, PATCH = true } -- even without a body
-
--- make_fields returns the list of a request's fields, nil for none.
+-- make_fields returns the lines of a request's fields, nil for none.
 local function make_fields(request)
-  local headers, fields, has = request.headers, {}, {}
-  for name, value in pairs(headers or {}) do
+  local fields, has_type = {}, false
+  for name, value in pairs(request.headers or {}) do
     for _, one in ipairs(type(value) == "table" and value or { value }) do
       add_field(fields, name, one)
     end
-    has[tostring(name):lower()] = true
+    has_type = has_type or tostring(name):lower() == "content-type"
   end
-  if request.body ~= nil or has_length[request.method] then -- libcurl would add these
-    fields[#fields + 1] = "Expect:"
-    if not has["content-type"] then
-      fields[#fields + 1] = "Content-Type:" .. (request.content_type or "")
-    end
+  if request.content_type and not has_type then
+    add_field(fields, "Content-Type", request.content_type)
   end
-  return fields[1] and fields or nil
+  return fields[1] and table.concat(fields) or nil
 end
 
 -- make_request returns what is to be sent.

@@ -1,0 +1,710 @@
+// wire: HTTP/1.1 requests to servers over TCP and unix sockets.
+//
+// A connection serves one call at a time. What it reads is parsed as it comes;
+// between calls it is watched for its end. Its handle outlives it until uv has
+// closed that.
+#include "http/wire.h"
+
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+enum { origin_buckets = 256, inflate_piece = 16384 };
+static const double idle_seconds = 60;
+
+// Where connections lead to.
+struct origin {
+    struct origin *next; // in its bucket
+    struct list idle;    // the one used last at the end
+    size_t key_len;
+    char key[];
+};
+
+enum conn_phase { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN };
+enum reading { READ_HEAD, READ_LENGTH, READ_CHUNKS, READ_TO_END };
+
+struct wire_conn {
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    };
+    struct wire *wire;
+    struct origin *origin;
+    struct wire_call *call; // NULL while it is idle
+    struct list idle;       // in its origin's list
+    struct list all_idle;   // in that of all, the one idle for longest first
+    struct list all;
+    uint64_t idle_since_ns;
+    enum conn_phase phase;
+    bool has_handle, is_closing, is_reused;
+    uv_connect_t connect;
+    uv_write_t write;
+    bool is_writing;
+    struct lookup *lookup;
+    struct addrinfo *addresses, *next_address;
+    struct timer timer; // to connect
+    uint64_t due_ns;
+    // the response in hand
+    enum reading reading;
+    struct buf in; // of a head that is not whole
+    size_t scanned;
+    struct http_reply reply;
+    struct http_chunked chunks;
+    uint64_t left;
+    z_stream zip;
+    bool has_zip, is_zip_over;
+};
+
+// A lookup may outlive its connection.
+struct lookup {
+    uv_getaddrinfo_t req;
+    struct wire_conn *conn;
+};
+
+struct wire {
+    struct runtime *rt;
+    struct origin *origins[origin_buckets];
+    struct list all_idle, all;
+    struct list done; // calls
+    struct defer tell;
+    struct timer reaper;
+};
+
+static void try_address(struct wire_conn *c);
+static void begin(struct wire_call *w);
+
+// -- the end of calls and connections
+
+static void on_tell(struct defer *d) {
+    struct wire *wire = list_entry(d, struct wire, tell);
+    while (!list_is_empty(&wire->done)) {
+        struct wire_call *w =
+            list_entry(wire->done.next, struct wire_call, link);
+        list_remove(&w->link);
+        w->on_done(w);
+    }
+}
+
+static void finish(struct wire_call *w) {
+    w->conn = NULL;
+    w->is_done = true;
+    list_append(&w->wire->done, &w->link);
+    runtime_defer(w->wire->rt, &w->wire->tell);
+}
+
+static void on_closed(uv_handle_t *h) {
+    free(h->data);
+}
+
+static void end_zip(struct wire_conn *c) {
+    if (c->has_zip) {
+        inflateEnd(&c->zip);
+        c->has_zip = false;
+    }
+}
+
+static void close_conn(struct wire_conn *c) {
+    if (c->is_closing) {
+        return;
+    }
+    c->is_closing = true;
+    timer_stop(&c->wire->rt->timers, &c->timer);
+    list_remove(&c->idle);
+    list_remove(&c->all_idle);
+    list_remove(&c->all);
+    end_zip(c);
+    buf_clear(&c->in);
+    if (c->lookup) {
+        c->lookup->conn = NULL;
+        uv_cancel((uv_req_t *)&c->lookup->req);
+    }
+    if (c->addresses) {
+        uv_freeaddrinfo(c->addresses);
+    }
+    if (c->has_handle) {
+        uv_close(&c->handle, on_closed);
+    } else {
+        free(c);
+    }
+}
+
+static const char *phase_of(const struct wire_conn *c) {
+    switch (c->phase) {
+    case CONN_RESOLVING: return "resolve";
+    case CONN_CONNECTING: return "connect";
+    default: break;
+    }
+    return c->reading != READ_HEAD || c->in.len ? "receive" : "wait";
+}
+
+// fail ends the call and the connection.
+static void fail(struct wire_conn *c, const char *code, const char *text) {
+    struct wire_call *w = c->call;
+    if (w) {
+        c->call = NULL;
+        w->code = code;
+        w->phase = phase_of(c);
+        snprintf(w->error, sizeof w->error, "%s", text);
+        finish(w);
+    }
+    close_conn(c);
+}
+
+// lose: the connection has ended. One that was kept may have been about to when
+// the request was sent: then it goes out again, if it may.
+static void lose(struct wire_conn *c, const char *text) {
+    struct wire_call *w = c->call;
+    bool is_early = c->reading == READ_HEAD && c->in.len == 0;
+    if (w && c->is_reused && is_early && w->is_repeatable) {
+        c->call = NULL;
+        close_conn(c);
+        begin(w);
+        return;
+    }
+    fail(c, "http.closed", text);
+}
+
+// -- idle connections
+
+static void reap(struct wire *wire) {
+    uint64_t now = uv_hrtime();
+    while (!list_is_empty(&wire->all_idle)) {
+        struct wire_conn *c =
+            list_entry(wire->all_idle.next, struct wire_conn, all_idle);
+        uint64_t due = c->idle_since_ns + (uint64_t)(idle_seconds * 1e9);
+        if (due > now) {
+            timer_start(&wire->rt->timers, &wire->reaper, due);
+            return;
+        }
+        close_conn(c);
+    }
+}
+
+static void on_reaper(struct timer *t) {
+    reap(list_entry(t, struct wire, reaper));
+}
+
+static void rest(struct wire_conn *c) {
+    struct wire *wire = c->wire;
+    c->call = NULL;
+    c->is_reused = true;
+    c->idle_since_ns = timer_coarse_ns();
+    list_append(&c->origin->idle, &c->idle);
+    list_append(&wire->all_idle, &c->all_idle);
+    uv_unref(&c->handle);
+    if (!timer_is_active(&wire->reaper)) {
+        timer_start(&wire->rt->timers, &wire->reaper,
+                    timer_after(idle_seconds));
+    }
+}
+
+static struct origin *origin_of(struct wire *wire, const char *key,
+                                size_t len) {
+    struct origin **bucket =
+        &wire->origins[hash128(key, len).low % origin_buckets];
+    for (struct origin *o = *bucket; o; o = o->next) {
+        if (o->key_len == len && memcmp(o->key, key, len) == 0) {
+            return o;
+        }
+    }
+    struct origin *o = xcalloc(1, sizeof *o + len + 1);
+    memcpy(o->key, key, len);
+    o->key_len = len;
+    list_init(&o->idle);
+    o->next = *bucket;
+    *bucket = o;
+    return o;
+}
+
+// -- responses
+
+// over ends the call well. `rest_len` bytes behind the response make the
+// connection one that cannot be trusted.
+static void over(struct wire_conn *c, size_t rest_len) {
+    struct wire_call *w = c->call;
+    bool is_whole_zip = !c->has_zip || c->is_zip_over || w->body.len == 0;
+    end_zip(c);
+    if (!is_whole_zip) {
+        fail(c, "http.protocol", "the compressed body is cut short");
+        return;
+    }
+    finish(w);
+    c->call = NULL;
+    if (c->reply.keep_alive && rest_len == 0 && c->reading != READ_TO_END &&
+        !c->is_writing) {
+        c->reading = READ_HEAD;
+        rest(c);
+    } else {
+        close_conn(c);
+    }
+}
+
+static bool check_room(struct wire_conn *c) {
+    struct wire_call *w = c->call;
+    if (w->body.len > w->body_max) {
+        char text[80];
+        snprintf(text, sizeof text, "the body is larger than %llu bytes",
+                 (unsigned long long)w->body_max);
+        fail(c, "http.too_large", text);
+        return false;
+    }
+    return true;
+}
+
+// add_zipped unpacks a piece of the body; false if that failed.
+static bool add_zipped(struct wire_conn *c, const char *s, size_t len) {
+    c->zip.next_in = (Bytef *)(uintptr_t)s;
+    c->zip.avail_in = (uInt)len;
+    while (c->zip.avail_in && !c->is_zip_over) {
+        struct buf *body = &c->call->body;
+        c->zip.next_out = (Bytef *)buf_reserve(body, inflate_piece);
+        c->zip.avail_out = inflate_piece;
+        int rc = inflate(&c->zip, Z_NO_FLUSH);
+        body->len += inflate_piece - c->zip.avail_out;
+        c->is_zip_over = rc == Z_STREAM_END;
+        if (rc != Z_OK && rc != Z_STREAM_END) {
+            fail(c, "http.protocol", "the body is not gzip, as was announced");
+            return false;
+        }
+        if (!check_room(c)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_body(struct wire_conn *c, const char *s, size_t len) {
+    if (c->has_zip) {
+        return add_zipped(c, s, len);
+    }
+    buf_add(&c->call->body, s, len);
+    return check_room(c);
+}
+
+// take_body takes bytes of the body; returns how many, all if the call ended.
+static size_t take_body(struct wire_conn *c, const char *s, size_t len) {
+    size_t taken = 0;
+    if (c->reading == READ_LENGTH) {
+        size_t n = len < c->left ? len : (size_t)c->left;
+        c->left -= n;
+        if (add_body(c, s, n) && c->left == 0) {
+            over(c, len - n);
+        }
+        return len;
+    }
+    if (c->reading == READ_TO_END) {
+        add_body(c, s, len);
+        return len;
+    }
+    while (taken < len) {
+        struct slice data;
+        size_t used;
+        int rc =
+            http_chunked_feed(&c->chunks, s + taken, len - taken, &used, &data);
+        taken += used;
+        if (rc != HTTP_OK && rc != HTTP_MORE) {
+            fail(c, "http.protocol", "the chunks of the body are faulty");
+            return len;
+        }
+        if (!add_body(c, data.p, data.len)) {
+            return len;
+        }
+        if (rc == HTTP_OK) {
+            over(c, len - taken);
+            return len;
+        }
+    }
+    return taken;
+}
+
+// begin_body: the head is there.
+static void begin_body(struct wire_conn *c) {
+    struct wire_call *w = c->call;
+    const struct http_reply *r = &c->reply;
+    c->left = r->content_length;
+    if (!http_reply_has_body(r, w->is_head) ||
+        (r->has_length && r->content_length == 0)) {
+        c->reading = READ_LENGTH;
+        c->left = 0;
+        return;
+    }
+    c->reading = r->chunked      ? READ_CHUNKS
+                 : r->has_length ? READ_LENGTH
+                                 : READ_TO_END;
+    c->chunks = (struct http_chunked){0};
+    if (r->is_gzip && w->is_decoding) {
+        c->zip = (z_stream){0};
+        c->is_zip_over = false;
+        c->has_zip = inflateInit2(&c->zip, 16 + MAX_WBITS) == Z_OK;
+    } else if (r->has_length && r->content_length <= w->body_max) {
+        buf_reserve(&w->body, (size_t)r->content_length);
+    }
+}
+
+// take_head reads heads from bytes; it returns how many it took, all of them
+// where that was not a whole one, or the call has ended.
+static size_t take_head(struct wire_conn *c, const char *s, size_t len) {
+    struct wire_call *w = c->call;
+    bool is_kept = c->in.len > 0;
+    if (is_kept) {
+        buf_add(&c->in, s, len);
+    }
+    const char *p = is_kept ? c->in.data : s;
+    size_t have = is_kept ? c->in.len : len, before = have - len;
+    int rc = http_parse_reply(&c->reply, p, have, &c->scanned);
+    size_t size = rc == HTTP_OK ? c->reply.size : have;
+    if ((rc == HTTP_OK || rc == HTTP_MORE) && size > w->head_max) {
+        fail(c, "http.too_large", "the head of the response is too large");
+        return len;
+    }
+    if (rc == HTTP_MORE) {
+        if (!is_kept) {
+            buf_add(&c->in, s, len);
+        }
+        return len;
+    }
+    if (rc != HTTP_OK || c->reply.status == 101) {
+        fail(c, "http.protocol", "what came is no response of HTTP/1.1");
+        return len;
+    }
+    if (c->reply.status >= 200) { // 1xx are interim: another head follows
+        w->status = c->reply.status;
+        buf_add(&w->head, p, size - 2);
+        begin_body(c);
+    }
+    c->in.len = 0;
+    return size - before;
+}
+
+static void take(struct wire_conn *c, const char *s, size_t len) {
+    while (c->call && len > 0) {
+        size_t n = c->reading == READ_HEAD ? take_head(c, s, len)
+                                           : take_body(c, s, len);
+        s += n;
+        len -= n;
+        bool is_empty = c->call && c->reading == READ_LENGTH && c->left == 0;
+        if (is_empty) {
+            over(c, len);
+            return;
+        }
+    }
+}
+
+static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *b) {
+    struct wire_conn *c = h->data;
+    struct runtime *rt = c->wire->rt; // consumed within the callback
+    (void)hint;
+    *b = uv_buf_init(rt->read_buffer, sizeof rt->read_buffer);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
+    struct wire_conn *c = stream->data;
+    if (n == 0 || c->is_closing) {
+        return;
+    }
+    if (n > 0 && c->call) {
+        take(c, b->base, (size_t)n);
+    } else if (n == UV_EOF && c->call && c->reading == READ_TO_END) {
+        over(c, 0);
+    } else if (c->call) {
+        lose(c, n == UV_EOF ? "the server closed the connection"
+                            : uv_strerror((int)n));
+    } else { // it says what nobody asked for, or its end
+        close_conn(c);
+    }
+}
+
+// -- requests
+
+static void on_written(uv_write_t *req, int status) {
+    struct wire_conn *c = req->data;
+    c->is_writing = false;
+    if (status < 0 && !c->is_closing && c->call) {
+        lose(c, uv_strerror(status));
+    }
+}
+
+// send writes the request: at once as far as the socket takes it.
+static void send_request(struct wire_conn *c) {
+    struct wire_call *w = c->call;
+    uv_buf_t b[2] = {
+        uv_buf_init(w->request.data, (unsigned)w->request.len),
+        uv_buf_init((char *)(uintptr_t)w->request_body.p,
+                    (unsigned)w->request_body.len),
+    };
+    unsigned count = w->request_body.len ? 2 : 1;
+    c->reading = READ_HEAD;
+    c->scanned = 0;
+    int n = uv_try_write(&c->stream, b, count);
+    if (n < 0 && n != UV_EAGAIN) {
+        lose(c, uv_strerror(n));
+        return;
+    }
+    size_t sent = n > 0 ? (size_t)n : 0;
+    size_t all = w->request.len + w->request_body.len;
+    if (sent == all) {
+        return;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        size_t part = sent < b[i].len ? sent : b[i].len;
+        b[i].base += part;
+        b[i].len -= part;
+        sent -= part;
+    }
+    c->is_writing = true;
+    c->write.data = c;
+    uv_write(&c->write, &c->stream, b, count, on_written);
+}
+
+// -- connecting
+
+static void on_connected(uv_connect_t *req, int status) {
+    struct wire_conn *c = req->data;
+    if (c->is_closing || status == UV_ECANCELED) {
+        return;
+    }
+    if (status < 0 && c->next_address) {
+        try_address(c);
+        return;
+    }
+    if (status < 0) {
+        fail(c, "http.connect", uv_strerror(status));
+        return;
+    }
+    timer_stop(&c->wire->rt->timers, &c->timer);
+    c->phase = CONN_OPEN;
+    if (c->handle.type == UV_TCP) {
+        uv_tcp_nodelay(&c->tcp, 1);
+    }
+    uv_read_start(&c->stream, on_alloc, on_read);
+    send_request(c);
+}
+
+// An address that failed leaves its handle to uv, and the rest moves on to a
+// connection of its own.
+static struct wire_conn *new_conn(struct wire *wire, struct origin *o) {
+    struct wire_conn *c = xcalloc(1, sizeof *c);
+    c->wire = wire;
+    c->origin = o;
+    c->handle.data = c->connect.data = c;
+    list_init(&c->idle);
+    list_init(&c->all_idle);
+    list_append(&wire->all, &c->all);
+    return c;
+}
+
+static void connect_address(struct wire_conn *c, const struct sockaddr *a) {
+    c->phase = CONN_CONNECTING;
+    c->has_handle = true;
+    uv_tcp_init(c->wire->rt->loop, &c->tcp);
+    int rc = uv_tcp_connect(&c->connect, &c->tcp, a, on_connected);
+    if (rc < 0 && c->next_address) {
+        try_address(c);
+    } else if (rc < 0) {
+        fail(c, "http.connect", uv_strerror(rc));
+    }
+}
+
+static void on_late(struct timer *t);
+
+// try_address goes on to the name's next address, on a new handle; one that
+// does not answer leaves time for those behind it.
+static void try_address(struct wire_conn *c) {
+    struct wire_conn *n = c;
+    struct timers *timers = &c->wire->rt->timers;
+    if (c->has_handle) {
+        n = new_conn(c->wire, c->origin);
+        n->call = c->call;
+        n->call->conn = n;
+        n->addresses = c->addresses;
+        n->next_address = c->next_address;
+        n->due_ns = c->due_ns;
+        c->call = NULL;
+        c->addresses = NULL;
+        close_conn(c);
+        timer_init(&n->timer, on_late);
+    }
+    struct addrinfo *a = n->next_address;
+    uint64_t now = uv_hrtime(), left = n->due_ns > now ? n->due_ns - now : 0;
+    unsigned count = 0;
+    for (struct addrinfo *p = a; p; p = p->ai_next) {
+        count++;
+    }
+    n->next_address = a->ai_next;
+    timer_start(timers, &n->timer, now + left / count);
+    connect_address(n, a->ai_addr);
+}
+
+static void on_late(struct timer *t) {
+    struct wire_conn *c = list_entry(t, struct wire_conn, timer);
+    if (c->next_address) {
+        try_address(c);
+    } else {
+        fail(c, "http.timeout", "the connection took too long");
+    }
+}
+
+static void on_resolved(uv_getaddrinfo_t *req, int status,
+                        struct addrinfo *list) {
+    struct lookup *k = req->data;
+    struct wire_conn *c = k->conn;
+    free(k);
+    if (!c) {
+        uv_freeaddrinfo(list);
+        return;
+    }
+    c->lookup = NULL;
+    if (status < 0) {
+        fail(c, "http.resolve", uv_strerror(status));
+        return;
+    }
+    c->addresses = c->next_address = list;
+    try_address(c);
+}
+
+static void resolve(struct wire_conn *c, const char *host, int port) {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    char service[16];
+    snprintf(service, sizeof service, "%d", port);
+    struct lookup *k = xcalloc(1, sizeof *k);
+    k->conn = c;
+    k->req.data = k;
+    int rc = uv_getaddrinfo(c->wire->rt->loop, &k->req, on_resolved, host,
+                            service, &hints);
+    if (rc < 0) {
+        free(k);
+        fail(c, "http.resolve", uv_strerror(rc));
+    } else {
+        c->lookup = k;
+    }
+}
+
+// connect_origin: the key is "host port", or a path behind an empty host.
+static void connect_origin(struct wire_conn *c) {
+    const char *host = c->origin->key;
+    const char *service = host + strlen(host) + 1;
+    struct wire_call *w = c->call;
+    c->due_ns = timer_after(w->connect_timeout);
+    timer_init(&c->timer, on_late);
+    timer_start(&c->wire->rt->timers, &c->timer, c->due_ns);
+    if (!*host) {
+        c->phase = CONN_CONNECTING;
+        c->has_handle = true;
+        uv_pipe_init(c->wire->rt->loop, &c->pipe, 0);
+        uv_pipe_connect(&c->connect, &c->pipe, service, on_connected);
+        return;
+    }
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    int port = atoi(service);
+    if (uv_ip4_addr(host, port, &v4) == 0) {
+        connect_address(c, (struct sockaddr *)&v4);
+    } else if (uv_ip6_addr(host, port, &v6) == 0) {
+        connect_address(c, (struct sockaddr *)&v6);
+    } else {
+        resolve(c, host, port);
+    }
+}
+
+// begin sends the call's request over an idle connection or a new one.
+static void begin(struct wire_call *w) {
+    struct origin *o = w->origin;
+    struct wire_conn *c;
+    if (!list_is_empty(&o->idle)) {
+        c = list_entry(o->idle.prev, struct wire_conn, idle);
+        list_remove(&c->idle);
+        list_remove(&c->all_idle);
+        uv_ref(&c->handle);
+        c->call = w;
+        w->conn = c;
+        send_request(c);
+        return;
+    }
+    c = new_conn(w->wire, o);
+    c->call = w;
+    w->conn = c;
+    connect_origin(c);
+}
+
+// -- calls
+
+struct wire_call *wire_start(struct wire *wire, const struct wire_options *o,
+                             void (*on_done)(struct wire_call *w), void *ctx) {
+    struct wire_call *w = xcalloc(1, sizeof *w);
+    struct buf key = {0};
+    w->wire = wire;
+    w->on_done = on_done;
+    w->ctx = ctx;
+    w->request = o->head;
+    w->request_body = o->body;
+    w->is_head = o->is_head;
+    w->is_repeatable = o->is_repeatable;
+    w->is_decoding = o->is_decoding;
+    w->connect_timeout = o->connect_timeout;
+    w->head_max = o->head_max;
+    w->body_max = o->body_max;
+    list_init(&w->link);
+    if (!o->path) {
+        buf_add(&key, o->host.p, o->host.len);
+        buf_addc(&key, 0);
+        buf_addu(&key, (uint64_t)o->port);
+    } else {
+        buf_addc(&key, 0);
+        buf_adds(&key, o->path);
+    }
+    w->origin = origin_of(wire, key.data, key.len);
+    buf_clear(&key);
+    begin(w);
+    return w;
+}
+
+const char *wire_phase(const struct wire_call *w) {
+    return w->conn ? phase_of(w->conn) : w->phase;
+}
+
+void wire_free(struct wire_call *w) {
+    if (w->conn) {
+        w->conn->call = NULL;
+        close_conn(w->conn);
+    }
+    list_remove(&w->link);
+    buf_clear(&w->request);
+    buf_clear(&w->head);
+    buf_clear(&w->body);
+    free(w);
+}
+
+struct wire *wire_new(struct runtime *rt) {
+    struct wire *wire = xcalloc(1, sizeof *wire);
+    wire->rt = rt;
+    wire->tell.fn = on_tell;
+    list_init(&wire->all_idle);
+    list_init(&wire->all);
+    list_init(&wire->done);
+    timer_init(&wire->reaper, on_reaper);
+    wire->reaper.is_background = true;
+    return wire;
+}
+
+void wire_close(struct wire *wire) {
+    while (!list_is_empty(&wire->all)) {
+        close_conn(list_entry(wire->all.next, struct wire_conn, all));
+    }
+    timer_stop(&wire->rt->timers, &wire->reaper);
+    runtime_undefer(wire->rt, &wire->tell);
+    for (int i = 0; i < origin_buckets; i++) {
+        while (wire->origins[i]) {
+            struct origin *o = wire->origins[i];
+            wire->origins[i] = o->next;
+            free(o);
+        }
+    }
+    free(wire);
+}
