@@ -34,7 +34,7 @@ SPECS   ?=
 SECONDS ?= 600
 ROWS    ?=
 VERSION := 0.1.0
-LIBS    := luajit libuv hiredis openssl
+LIBS    := luajit libuv hiredis openssl zlib
 
 FLAGS := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes $(WERROR) \
          -fno-omit-frame-pointer -Ihost -D_GNU_SOURCE \
@@ -42,7 +42,7 @@ FLAGS := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes $(WERROR) \
          $(shell pkg-config --cflags $(LIBS) 2>/dev/null) \
          -idirafter /usr/include/lua5.1 $(CPPFLAGS) $(CFLAGS)
 LINKS := $(LDFLAGS) -llua5.1-luv \
-         $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lz -lm -lpthread -ldl
+         $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm -lpthread -ldl
 
 LUA   := $(shell find lua models -name '*.lua' | sort)
 SRC   := $(shell find host -name '*.c' -not -path 'host/cli/*' | sort)

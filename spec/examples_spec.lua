@@ -225,6 +225,50 @@ describe("the pastebin", function()
   end)
 end)
 
+describe("fanout", function()
+  local backends, service, port
+
+  setup(function()
+    local uv = require "luv"
+    local probe = uv.new_tcp() -- forty ports behind one that is free are, as a rule
+    assert(probe:bind("127.0.0.1", 0))
+    local first = 10000 + probe:getsockname().port % 20000
+    probe:close()
+    backends = process.start(uv.exepath(), { "examples/fanout_backends.lua", tostring(first) })
+    backends:wait_for "/ to :"
+    service = process.start(uv.exepath(), { "examples/fanout.lua", "0", tostring(first) })
+    service:wait_for "/\n"
+    port = service.out:match "^http://127%.0%.0%.1:(%d+)/\n$"
+  end)
+  teardown(function()
+    stop(service)
+    stop(backends)
+  end)
+
+  case("puts together what came in time, and tells what did not", function()
+    local url = "http://127.0.0.1:" .. port .. "/search"
+    for _, found in ipairs(neap.map(function(q)
+      return http.fetch(url, { query = { q = q } }).json
+    end, { "neap", "x" })) do
+      assert.is_true(found.sources >= 30 and found.sources <= 38, found.sources)
+      assert.equal("status 500", found.failed["13"])
+      local is_late = {}
+      for _, i in ipairs(found.late) do is_late[i] = true end
+      assert.is_true(is_late[27])
+    end
+    assert.equal(400, http.fetch(url).status)
+  end)
+
+  case("lets its backends go when the client leaves", function()
+    local task = neap.spawn(http.fetch, "http://127.0.0.1:" .. port .. "/search?q=x")
+    neap.sleep(0.03)
+    task:cancel()
+    pcall(task.join, task)
+    assert.equal(200, http.fetch("http://127.0.0.1:" .. port .. "/search?q=x").status)
+    assert.equal("", service.err)
+  end)
+end)
+
 describe("load", function()
   case("posts pastes first where there are none", function()
     local server, port = serve("pastebin")

@@ -187,8 +187,8 @@ describe("fetch from a server that", function()
     f:close()
     process.remove(dir)
     assert.is_true(#bomb < 100000)
-    with_backend(saying(("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s")
-      :format(#bomb, bomb)), function(backend)
+    local head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    with_backend(saying(head:format(#bomb) .. bomb), function(backend)
       assert.equal("http.too_large", code_of(fetch, backend, { max_body = 1000000 }))
     end)
   end)
@@ -312,8 +312,8 @@ describe("fetch over TLS", function()
     assert(listener:bind("127.0.0.1", 0))
     local port = listener:getsockname().port
     listener:close()
-    local child = process.start("/usr/sbin/nghttpd", { "-d", certs.dir, "-v", tostring(port),
-      certs:path "server.key", certs:path "server.pem" })
+    local child = process.start("/usr/bin/stdbuf", { "-oL", "/usr/sbin/nghttpd", "-d", certs.dir,
+      "-v", tostring(port), certs:path "server.key", certs:path "server.pem" })
     servers[#servers + 1] = child
     child:wait_for "listen"
     local url = "https://127.0.0.1:" .. port .. "/page"
@@ -323,6 +323,7 @@ describe("fetch over TLS", function()
       return #res.body
     end, { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 })
     for i = 1, 10 do assert.equal(4000, bodies[i]) end
+    eventually(function() return child.out:find "The negotiated protocol" end)
     local _, connections = child.out:gsub("The negotiated protocol", "")
     assert.equal(1, connections)
   end)

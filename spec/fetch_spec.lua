@@ -145,6 +145,52 @@ describe("fetch", function()
     end)
   end)
 
+  -- The server has the request, and does not answer: only some may be asked again.
+  case("sends again what may be, when a kept connection ends without an answer", function()
+    local function once_then_end(conn)
+      conn:head()
+      conn:write(plain "first")
+      conn:head()
+    end
+    with_backend(once_then_end, function(backend, s)
+      for i = 1, 6 do
+        assert.equal("first", fetch(backend).body)
+        assert.equal(i, s.connections)
+      end
+    end)
+    with_backend(once_then_end, function(backend, s)
+      fetch(backend)
+      assert.equal("http.closed", code_of(fetch, backend, { method = "POST", body = "x" }))
+      assert.equal(1, s.connections)
+      assert.equal("first", fetch(backend, { method = "POST", body = "x" }).body)
+    end)
+  end)
+
+  case("takes the next address of a name when the first is dead", function()
+    local port = url:match ":(%d+)$"
+    assert.equal("hello\n", fetch("http://localhost:" .. port .. "/hello").body)
+  end)
+
+  case("sends and takes large bodies", function()
+    local body = ("0123456789"):rep(100000)
+    assert.equal(body, fetch(url .. "/echo", { method = "PUT", body = body }).json.body)
+    assert.equal(20000000, #fetch(url .. "/big?n=20000000").body)
+  end)
+
+  case("takes URLs as people write them", function()
+    local bare = url:match "//(.*)"
+    for given, seen in pairs { [""] = "/", ["?a=1"] = "/?a=1", ["#x"] = "/", ["/?"] = "/?",
+      ["/a/../echo"] = "/echo", ["/./echo?x=../y"] = "/echo?x=../y" } do
+      with_backend(answering(function(head) return plain(head:match "^%u+ (%S+)") end),
+        function(backend) assert.equal(seen, fetch(backend .. given).body, given) end)
+    end
+    assert.equal("hello\n", fetch("HTTP://" .. bare .. "/hello").body)
+    assert.equal("hello\n", fetch("http://user@" .. bare .. "/hello").body)
+    assert.equal("Basic dXNlcjpwdw==", fetch("http://user:pw@" .. bare .. "/echo")
+      .json.headers.authorization)
+    assert.equal(bare, fetch(url .. "/echo").json.headers.host)
+  end)
+
   case("decodes what is compressed, unless told not to", function()
     local zipped = "\31\139\8\0\0\0\0\0\2\3\203\72\205\201\201\231\2\0\32\48\58\54\6\0\0\0"
     local answer = ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s")
@@ -162,7 +208,8 @@ describe("fetch", function()
   end)
 
   case("passes over interim answers, takes chunks and what ends with the connection", function()
-    with_backend(answering("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    with_backend(answering("HTTP/1.1 100 Continue\r\n\r\n"
+      .. "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
       .. "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Real: 1\r\n\r\n"
       .. "3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-Trailer: t\r\n\r\n"), function(backend)
       local res = fetch(backend)
@@ -203,7 +250,9 @@ describe("fetch", function()
   end)
 
   case("refuses misuse, naming it", function()
-    local function says(text, ...) assert.matches(text, tostring(failure_of(fetch, ...)), 1, true) end
+    local function says(text, ...)
+      assert.matches(text, tostring(failure_of(fetch, ...)), 1, true)
+    end
     says("a URL expected, got nil", nil)
     says("is no URL of http or https", "ftp://x/")
     says("is no URL of http or https", "/path")

@@ -145,6 +145,25 @@ describe("the cache of columns", function()
     assert.same({}, check_model(Writer))
   end)
 
+  case("sees increments, and rows that no index but that of all rows has", function()
+    local rows = fill(5)
+    local q = Reader:where { size = 50 }
+    for _ = 1, 3 do assert.equal(0, q:count()) end
+    rows[1]:increment("size", 50 - rows[1].size)
+    for _ = 1, 3 do assert.equal(1, q:count()) end
+    local function plain()
+      return model.define("cached_plain", { id = field.integer { primary_key = true, auto = true },
+        note = field.string {} })
+    end
+    local One, Two = plain(), plain()
+    One:drop()
+    local row = One:create_many({ {}, {}, {} })[2]
+    for _ = 1, 3 do assert.equal(3, Two:rows():count()) end
+    row:delete()
+    for _ = 1, 3 do assert.equal(2, Two:rows():count()) end
+    One:drop()
+  end)
+
   case("sees what expires and is swept", function()
     local r = Writer:create { kind = "a", size = 1 }
     Writer:create { kind = "a", size = 2 }

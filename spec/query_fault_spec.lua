@@ -200,6 +200,101 @@ describe("a query whose connection is lost in the middle", function()
   end)
 end)
 
+describe("a query whose server", function()
+  local uv = require "luv"
+
+  -- list_of returns fn(1) ... fn(n).
+  local function list_of(n, fn)
+    local list = {}
+    for i = 1, n do list[i] = fn(i) end
+    return list
+  end
+
+  case("loses it the connection at one of its replies, gives all the same", function()
+    Item = define(direct)
+    Item:drop()
+    fill(700)
+    proxy = proxies.start(server.port)
+    redis = neap.redis(proxy.url .. "?timeout=5")
+    Item = define(redis)
+    for name, ask in pairs { condition = ways()["by a condition"],
+      walk = ways()["along an ordered index"], packed = ways()["by a packed column"] } do
+      local want = ask()
+      for reply = 1, 5 do
+        proxy.delay = 0.005
+        local task = neap.spawn(ask)
+        neap.sleep(reply * 0.01 + 0.003)
+        proxy:cut()
+        proxy.delay = nil
+        assert.same(want, task:join(), name .. reply)
+      end
+    end
+    redis:close()
+    proxy:stop()
+  end)
+
+  case("takes half of a transaction, is not sent its end alone", function()
+    proxy = proxies.start(server.port)
+    redis = neap.redis(proxy.url .. "?timeout=5")
+    local Long = model.define("fault_long", {
+      id = field.integer { primary_key = true, auto = true },
+      name = field.string { index = true },
+    }, { redis = redis })
+    Long:drop()
+    Long:create_many(list_of(5, function(i) return { name = "n" .. i } end))
+    local q = Long:where("name", list_of(60, function(i)
+      return "n" .. i .. ("x"):rep(i > 5 and 100 or 0)
+    end))
+    assert.equal(5, q:count())
+    for i = 1, #proxy.sockets, 2 do proxy.sockets[i]:read_stop() end
+    local tasks = list_of(1000, function() return neap.spawn(q.count, q) end)
+    neap.sleep(0.3) -- until the socket takes no more
+    proxy:cut()
+    for _, task in ipairs(tasks) do
+      local ok, n = pcall(task.join, task)
+      assert.is_true(ok and n == 5 or neap.is_error(n, "redis.connect"), tostring(n))
+    end
+    redis:close()
+    proxy:stop()
+  end)
+
+  case("has a clock that runs away, is asked a few times, not for ever", function()
+    local ahead, rounds = 0, 0
+    local listener = uv.new_tcp()
+    assert(listener:bind("127.0.0.1", 0))
+    assert(listener:listen(16, function()
+      local a, b = uv.new_tcp(), uv.new_tcp()
+      listener:accept(a)
+      neap.await(b.connect, b, "127.0.0.1", server.port)
+      a:read_start(function(_, data)
+        if data then
+          b:write(data)
+        else
+          a:close()
+          b:close()
+        end
+      end)
+      b:read_start(function(_, data) -- each TIME is 2 s further ahead than the one before
+        if not data then return end
+        a:write((data:gsub("(%*2\r\n%$10\r\n)(1%d%d%d%d%d%d%d%d%d)", function(head, s)
+          rounds = rounds + 1
+          if rounds < 40 then ahead = ahead + 2 end
+          return head .. tonumber(s) + ahead
+        end)))
+      end)
+    end))
+    local client = neap.redis("redis://127.0.0.1:" .. listener:getsockname().port .. "?timeout=5")
+    local Brief = model.define("fault_brief", { id = field.integer { primary_key = true,
+      auto = true }, kind = field.enum { "a", "b", index = true } }, { redis = client, ttl = 3600 })
+    Brief:create { kind = "a" }
+    rounds = 0
+    assert.equal(1, Brief:where("kind", "a"):count())
+    assert.is_true(rounds > 1 and rounds < 10, rounds)
+    client:close()
+    listener:close()
+  end)
+end)
+
 describe("a query that is cancelled", function()
   local want
   setup(function()

@@ -294,6 +294,62 @@ describe("rows that nobody touches", function()
   end)
 end)
 
+describe("rows whose number is not the index's", function()
+  local core = require "neap.core.model"
+  local redis = neap.redis()
+  local Moved
+
+  before_each(function()
+    Moved = model.define("page_moved", { id = field.integer { primary_key = true, auto = true },
+      number = field.number { sort = true } })
+    Moved:drop()
+  end)
+  teardown(function() Moved:drop() end)
+
+  local function fill_moved(n, with_number)
+    local list = {}
+    for i = 1, n do list[i] = { number = i <= with_number and i or nil } end
+    Moved:create_many(list)
+  end
+
+  case("are left out, and no page goes on from where they are by now", function()
+    fill_moved(20, 20)
+    redis:hset("{page_moved}:5", "number", 15.5) -- behind the mapper
+    local q, seen, cursor = Moved:rows():order_by "number", {}, nil
+    repeat
+      local rows
+      rows, cursor = q:page { size = 5, after = cursor }
+      for _, row in ipairs(rows) do seen[#seen + 1] = row.id end
+    until not cursor
+    assert.same({ 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20 }, seen)
+  end)
+
+  case("or lose it meanwhile, do not come twice", function()
+    fill_moved(4000, 3500)
+    local q = Moved:rows():order_by "number"
+    local _, cursor = q:page { size = 1 }
+    local query_next, calls = core.query_next, 0
+    core.query_next = function(...) -- between two windows of the page
+      calls = calls + 1
+      if calls == 2 then
+        local row = Moved:load(2)
+        row.number = nil
+        row:save()
+      end
+      return query_next(...)
+    end
+    local ok, rows = pcall(q.page, q, { size = 5000, after = cursor })
+    core.query_next = query_next
+    assert.is_true(ok, tostring(rows))
+    assert.is_true(calls > 2)
+    local seen = {}
+    for _, row in ipairs(rows) do
+      assert.is_nil(seen[row.id], row.id)
+      seen[row.id] = true
+    end
+  end)
+end)
+
 describe("a cursor", function()
   case("stands for the same position when the plan changes between two pages", function()
     local list = {}

@@ -250,4 +250,16 @@ describe("a query of a hundred thousand rows", function()
     for _ = 1, 8 do query = query:order_by "tens" end
     assert.equal("model.invalid", code_of(query.order_by, query, "n"))
   end)
+
+  case("lets others have their turns while it passes over rows", function()
+    local redis = neap.redis()
+    local function pings() -- what a query waits for to let others go first
+      return tonumber(redis:info("commandstats"):match "cmdstat_ping:calls=(%d+)" or 0)
+    end
+    local q = Big:rows():offset(total - 10):limit(5)
+    q:ids()
+    local before = pings()
+    assert.equal(5, #q:ids())
+    assert.is_true(pings() - before >= 5)
+  end)
 end)

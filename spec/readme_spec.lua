@@ -79,7 +79,8 @@ describe("the guides", function()
         local flags = build:match("sanitized$") and "-fsanitize=address,undefined" or ""
         local r = process.start("/bin/sh", { "-c", ("cc -Wall -Wextra -Werror %s -Ihost "
           .. "-I/usr/include/lua5.1 $(pkg-config --cflags luajit libuv) -o %s %s %s/libneap.a "
-          .. "$(pkg-config --libs luajit libuv hiredis openssl) -llua5.1-luv -lm -lpthread"):format(
+          .. "$(pkg-config --libs luajit libuv hiredis openssl zlib) "
+          .. "-llua5.1-luv -lm -lpthread"):format(
           flags, program, source, build) }):wait()
         assert.same({ 0, "" }, { r.status, r.err })
         r = process.start(program, {}, { env = environment, cwd = dir }):wait()

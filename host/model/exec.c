@@ -102,8 +102,9 @@ static void begin(struct exec *e, exec_fn done, void *ctx) {
 static void end(struct exec *e, const char *code, const char *error) {
     exec_fn done = e->done;
     e->is_full = !code && e->max && e->row_count == e->max;
-    e->is_over = !code && e->max && (e->row_count == 0 || e->left == 0);
-    if (e->is_over || (!code && e->query.is_counted && e->plan.is_exact)) {
+    bool is_over = e->max && (e->row_count == 0 || e->left == 0);
+    bool is_counted = e->query.is_counted && e->plan.is_exact;
+    if (!code && (is_over || is_counted)) {
         source_drop_reads(&e->source); // rather than when Lua collects it
     }
     e->done = NULL;
@@ -596,7 +597,7 @@ static void next_window(struct exec *e, uint32_t max) {
     e->rows = NULL;
     e->row_count = 0;
     e->max = max;
-    bool is_over = e->plan.way == PLAN_NOTHING || e->is_over || e->left == 0;
+    bool is_over = e->plan.way == PLAN_NOTHING || e->left == 0;
     bool is_ready = is_named(e) || (e->is_sorted && e->held_count);
     if (is_over || (is_ready && (hand_out(e) || is_named(e)))) {
         end(e, NULL, NULL);

@@ -47,7 +47,6 @@ struct exec {
     void *ctx;
     enum exec_ahead ahead;
     bool is_full; // the last window had as many rows as it was to have
-    bool is_over; // there are no rows any more
     char code[32], error[256]; // AHEAD_READY: what it ended with
     uint64_t to_skip, left;
     // the window in hand

@@ -1,7 +1,7 @@
 -- fanout: examples/fanout.lua at so many requests a second, each of which asks 40 backends:
 -- latencies from when a request was due, what was late, and who was busy.
 --
---   build/neap spec/bench/fanout.lua [requests a second...]      (100 200 400 600 800 1000)
+--   build/neap spec/bench/fanout.lua [requests a second...]      (100 200 500 1000 1500)
 package.path = "spec/bench/support/?.lua;" .. package.path
 local neap = require "neap"
 local http = require "neap.http"
@@ -74,7 +74,7 @@ run(50, 2)
 local _, rss, files = look(service)
 print(("at rest: %.0f MiB, %d files"):format(rss, files))
 print "requests/s   calls/s   p50 ms   p99 ms  answers of 40  failed   service  backends    driver"
-for _, rate in ipairs(#arg > 0 and arg or { 100, 200, 400, 600, 800, 1000 }) do
+for _, rate in ipairs(#arg > 0 and arg or { 100, 200, 500, 1000, 1500 }) do
   rate = tonumber(rate)
   local a, b, c = look(service), look(backends), look(me)
   local took = run(rate, seconds)
@@ -83,9 +83,9 @@ for _, rate in ipairs(#arg > 0 and arg or { 100, 200, 400, 600, 800, 1000 }) do
     #latencies * 40 / took, percentile(latencies, 0.5) * 1000, percentile(latencies, 0.99) * 1000,
     sources / #latencies, failed, busy(service, a), busy(backends, b), busy(me, c)))
 end
-neap.sleep(1)
+neap.sleep(62) -- connections that are not used are kept for a minute
 _, rss, files = look(service)
-print(("at rest: %.0f MiB, %d files"):format(rss, files))
+print(("a minute later: %.0f MiB, %d files"):format(rss, files))
 for _, child in ipairs(children) do
   child:kill("sigterm")
   child:close()
