@@ -14,13 +14,23 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-enum { origin_buckets = 256, inflate_piece = 16384 };
+enum {
+    origin_buckets = 256,
+    addresses_most = 8,
+    idle_most = 4096,
+    inflate_piece = 16384
+};
 static const double idle_seconds = 60;
+static const double resolved_seconds = 30; // for which a name's addresses hold
 
 // Where connections lead to.
 struct origin {
-    struct origin *next; // in its bucket
-    struct list idle;    // the one used last at the end
+    struct origin **bucket, *next;
+    struct list idle; // connections, the one used last at the end
+    uint32_t users;   // connections and calls
+    struct sockaddr_storage addresses[addresses_most]; // of its name
+    uint32_t address_count;
+    uint64_t resolved_ns; // when these were found out
     size_t key_len;
     char key[];
 };
@@ -48,7 +58,8 @@ struct wire_conn {
     uv_write_t write;
     bool is_writing;
     struct lookup *lookup;
-    struct addrinfo *addresses, *next_address;
+    struct sockaddr_storage *addresses; // of a name
+    uint32_t address_count, next_address;
     struct timer timer; // to connect
     uint64_t due_ns;
     // the response in hand
@@ -72,6 +83,7 @@ struct wire {
     struct runtime *rt;
     struct origin *origins[origin_buckets];
     struct list all_idle, all;
+    uint32_t idle_count;
     struct list done; // calls
     struct defer tell;
     struct timer reaper;
@@ -110,24 +122,40 @@ static void end_zip(struct wire_conn *c) {
     }
 }
 
+static void drop_origin(struct origin *o) {
+    if (--o->users == 0) {
+        struct origin **at = o->bucket;
+        while (*at != o) {
+            at = &(*at)->next;
+        }
+        *at = o->next;
+        free(o);
+    }
+}
+
+// leave takes an idle connection out of the lists of these.
+static void leave(struct wire_conn *c) {
+    c->wire->idle_count -= !list_is_empty(&c->idle);
+    list_remove(&c->idle);
+    list_remove(&c->all_idle);
+}
+
 static void close_conn(struct wire_conn *c) {
     if (c->is_closing) {
         return;
     }
     c->is_closing = true;
     timer_stop(&c->wire->rt->timers, &c->timer);
-    list_remove(&c->idle);
-    list_remove(&c->all_idle);
+    leave(c);
     list_remove(&c->all);
+    drop_origin(c->origin);
     end_zip(c);
     buf_clear(&c->in);
     if (c->lookup) {
         c->lookup->conn = NULL;
         uv_cancel((uv_req_t *)&c->lookup->req);
     }
-    if (c->addresses) {
-        uv_freeaddrinfo(c->addresses);
-    }
+    free(c->addresses);
     if (c->has_handle) {
         uv_close(&c->handle, on_closed);
     } else {
@@ -147,6 +175,9 @@ static const char *phase_of(const struct wire_conn *c) {
 // fail ends the call and the connection.
 static void fail(struct wire_conn *c, const char *code, const char *text) {
     struct wire_call *w = c->call;
+    if (c->phase == CONN_CONNECTING) { // the name may have others by now
+        c->origin->address_count = 0;
+    }
     if (w) {
         c->call = NULL;
         w->code = code;
@@ -199,6 +230,9 @@ static void rest(struct wire_conn *c) {
     list_append(&c->origin->idle, &c->idle);
     list_append(&wire->all_idle, &c->all_idle);
     uv_unref(&c->handle);
+    if (++wire->idle_count > idle_most) {
+        close_conn(list_entry(wire->all_idle.next, struct wire_conn, all_idle));
+    }
     if (!timer_is_active(&wire->reaper)) {
         timer_start(&wire->rt->timers, &wire->reaper,
                     timer_after(idle_seconds));
@@ -218,6 +252,7 @@ static struct origin *origin_of(struct wire *wire, const char *key,
     memcpy(o->key, key, len);
     o->key_len = len;
     list_init(&o->idle);
+    o->bucket = bucket;
     o->next = *bucket;
     *bucket = o;
     return o;
@@ -423,12 +458,12 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
 
 // -- requests
 
+// on_written: if it failed reading will tell, perhaps of an answer that came
+// before all was sent.
 static void on_written(uv_write_t *req, int status) {
     struct wire_conn *c = req->data;
+    (void)status;
     c->is_writing = false;
-    if (status < 0 && !c->is_closing && c->call) {
-        lose(c, uv_strerror(status));
-    }
 }
 
 // send writes the request: at once as far as the socket takes it.
@@ -470,7 +505,7 @@ static void on_connected(uv_connect_t *req, int status) {
     if (c->is_closing || status == UV_ECANCELED) {
         return;
     }
-    if (status < 0 && c->next_address) {
+    if (status < 0 && c->next_address < c->address_count) {
         try_address(c);
         return;
     }
@@ -493,6 +528,7 @@ static struct wire_conn *new_conn(struct wire *wire, struct origin *o) {
     struct wire_conn *c = xcalloc(1, sizeof *c);
     c->wire = wire;
     c->origin = o;
+    o->users++;
     c->handle.data = c->connect.data = c;
     list_init(&c->idle);
     list_init(&c->all_idle);
@@ -505,7 +541,7 @@ static void connect_address(struct wire_conn *c, const struct sockaddr *a) {
     c->has_handle = true;
     uv_tcp_init(c->wire->rt->loop, &c->tcp);
     int rc = uv_tcp_connect(&c->connect, &c->tcp, a, on_connected);
-    if (rc < 0 && c->next_address) {
+    if (rc < 0 && c->next_address < c->address_count) {
         try_address(c);
     } else if (rc < 0) {
         fail(c, "http.connect", uv_strerror(rc));
@@ -524,6 +560,7 @@ static void try_address(struct wire_conn *c) {
         n->call = c->call;
         n->call->conn = n;
         n->addresses = c->addresses;
+        n->address_count = c->address_count;
         n->next_address = c->next_address;
         n->due_ns = c->due_ns;
         c->call = NULL;
@@ -531,23 +568,39 @@ static void try_address(struct wire_conn *c) {
         close_conn(c);
         timer_init(&n->timer, on_late);
     }
-    struct addrinfo *a = n->next_address;
     uint64_t now = uv_hrtime(), left = n->due_ns > now ? n->due_ns - now : 0;
-    unsigned count = 0;
-    for (struct addrinfo *p = a; p; p = p->ai_next) {
-        count++;
-    }
-    n->next_address = a->ai_next;
+    uint32_t count = n->address_count - n->next_address;
     timer_start(timers, &n->timer, now + left / count);
-    connect_address(n, a->ai_addr);
+    connect_address(n, (struct sockaddr *)&n->addresses[n->next_address++]);
 }
 
 static void on_late(struct timer *t) {
     struct wire_conn *c = list_entry(t, struct wire_conn, timer);
-    if (c->next_address) {
+    if (c->next_address < c->address_count) {
         try_address(c);
     } else {
         fail(c, "http.timeout", "the connection took too long");
+    }
+}
+
+// try_addresses tries those that the origin's name has.
+static void try_addresses(struct wire_conn *c) {
+    const struct origin *o = c->origin;
+    size_t size = o->address_count * sizeof o->addresses[0];
+    c->addresses = xmalloc(size);
+    memcpy(c->addresses, o->addresses, size);
+    c->address_count = o->address_count;
+    try_address(c);
+}
+
+static void keep_addresses(struct origin *o, const struct addrinfo *list) {
+    o->address_count = 0;
+    o->resolved_ns = timer_coarse_ns();
+    for (; list && o->address_count < addresses_most; list = list->ai_next) {
+        if (list->ai_addrlen <= sizeof o->addresses[0]) {
+            memcpy(&o->addresses[o->address_count++], list->ai_addr,
+                   list->ai_addrlen);
+        }
     }
 }
 
@@ -561,15 +614,24 @@ static void on_resolved(uv_getaddrinfo_t *req, int status,
         return;
     }
     c->lookup = NULL;
-    if (status < 0) {
-        fail(c, "http.resolve", uv_strerror(status));
-        return;
+    if (status == 0) {
+        keep_addresses(c->origin, list);
     }
-    c->addresses = c->next_address = list;
-    try_address(c);
+    uv_freeaddrinfo(list);
+    if (status < 0 || c->origin->address_count == 0) {
+        fail(c, "http.resolve", uv_strerror(status ? status : UV_EAI_NONAME));
+    } else {
+        try_addresses(c);
+    }
 }
 
 static void resolve(struct wire_conn *c, const char *host, int port) {
+    const struct origin *o = c->origin;
+    uint64_t age = timer_coarse_ns() - o->resolved_ns;
+    if (o->address_count && age < (uint64_t)(resolved_seconds * 1e9)) {
+        try_addresses(c);
+        return;
+    }
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     char service[16];
     snprintf(service, sizeof service, "%d", port);
@@ -619,8 +681,7 @@ static void begin(struct wire_call *w) {
     struct wire_conn *c;
     if (!list_is_empty(&o->idle)) {
         c = list_entry(o->idle.prev, struct wire_conn, idle);
-        list_remove(&c->idle);
-        list_remove(&c->all_idle);
+        leave(c);
         uv_ref(&c->handle);
         c->call = w;
         w->conn = c;
@@ -660,6 +721,7 @@ struct wire_call *wire_start(struct wire *wire, const struct wire_options *o,
         buf_adds(&key, o->path);
     }
     w->origin = origin_of(wire, key.data, key.len);
+    w->origin->users++;
     buf_clear(&key);
     begin(w);
     return w;
@@ -674,6 +736,7 @@ void wire_free(struct wire_call *w) {
         w->conn->call = NULL;
         close_conn(w->conn);
     }
+    drop_origin(w->origin);
     list_remove(&w->link);
     buf_clear(&w->request);
     buf_clear(&w->head);
@@ -699,12 +762,5 @@ void wire_close(struct wire *wire) {
     }
     timer_stop(&wire->rt->timers, &wire->reaper);
     runtime_undefer(wire->rt, &wire->tell);
-    for (int i = 0; i < origin_buckets; i++) {
-        while (wire->origins[i]) {
-            struct origin *o = wire->origins[i];
-            wire->origins[i] = o->next;
-            free(o);
-        }
-    }
     free(wire);
 }
