@@ -193,6 +193,101 @@ describe("fetch from a server that", function()
     end)
   end)
 
+  case("announces more than there can be: none of it is allocated", function()
+    with_backend(saying "HTTP/1.1 200 OK\r\nContent-Length: 100000000000000\r\n\r\nx",
+      function(backend)
+        assert.equal("http.closed", code_of(fetch, backend, { max_body = 2 ^ 50 }))
+        local e = error_of(fetch, backend)
+        assert.equal("http.too_large", e.code)
+        assert.matches("^GET http://[%d.:]+: the body is larger than 67108864 bytes", e.message)
+      end)
+  end)
+
+  case("compresses in several members, or not to the end", function()
+    local dir = process.temp_dir()
+    process.start("/bin/sh", { "-c", "(printf one | gzip; printf two | gzip) > both" },
+      { cwd = dir }):wait()
+    local f = assert(io.open(dir .. "/both", "rb"))
+    local both = f:read "*a"
+    f:close()
+    process.remove(dir)
+    local head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    with_backend(saying(head:format(#both) .. both), function(backend)
+      assert.equal("onetwo", fetch(backend).body)
+    end)
+    for _, n in ipairs { 4, 10, #both / 2 - 3, #both - 1 } do
+      with_backend(saying(head:format(n) .. both:sub(1, n)), function(backend)
+        assert.equal("http.protocol", code_of(fetch, backend))
+      end)
+    end
+  end)
+
+  case("speaks before it is asked: that is nobody's answer", function()
+    local said = neap.event()
+    with_backend(function(conn)
+      conn:head()
+      conn:write "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst"
+      neap.sleep(0.01)
+      conn:write "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+      said:set() -- in the same turn: nobody has looked at the socket since
+      conn:head()
+    end, function(backend, server)
+      for i = 1, 3 do
+        said:clear()
+        assert.equal("first", fetch(backend).body)
+        assert.equal(i, server.connections)
+        said:wait()
+      end
+    end)
+  end)
+
+  case("lies in the head of what is streamed", function()
+    local ok = "HTTP/1.1 200 OK\r\n"
+    for _, bytes in ipairs { "HTTP/9.9 200 OK\r\n\r\n", "noise\r\n\r\n", ok .. "A: b\nC: d\r\n\r\n",
+      ok .. "A: b\r\n folded\r\n\r\n", ok .. "A: b\rX: y\r\n\r\n",
+      ok .. "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+      ok .. "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" } do
+      with_backend(saying(bytes), function(backend)
+        assert.equal("http.protocol", code_of(fetch, backend, { stream = true }), bytes)
+      end)
+    end
+  end)
+
+  case("answers while a large body is on its way, and closes", function()
+    with_backend(function(conn)
+      conn:head()
+      conn.socket:read_stop()
+      conn:write "HTTP/1.1 413 Too much\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+      neap.sleep(0.05)
+    end, function(backend)
+      for _, stream in ipairs { false, true } do
+        local ok, res = pcall(fetch, backend, { method = "PUT", body = ("x"):rep(20000000),
+          stream = stream, timeout = 5 })
+        -- what the system has discarded nobody can read
+        assert.equal(413, ok and res.status or res.code == "http.closed" and 413)
+      end
+    end)
+  end)
+
+  case("hangs when a body was sent piece by piece: the timeout is for all of it", function()
+    with_backend(function(conn)
+      conn:head()
+      conn:write "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
+      while not conn.is_gone do conn.news:clear() conn.news:wait() end
+    end, function(backend)
+      local e = error_of(fetch, backend, { body = function() end, timeout = 0.1 })
+      assert.equal("http.timeout", e.code)
+      assert.equal(1, select(2, e.message:gsub("POST http", "")))
+    end)
+  end)
+
+  case("wants to be asked again in years", function()
+    with_backend(saying "HTTP/1.1 503 No\r\nRetry-After: 1000000000\r\nContent-Length: 0\r\n\r\n",
+      function(backend)
+        assert.equal(503, fetch(backend, { retries = 5, timeout = false }).status)
+      end)
+  end)
+
   case("says more than it announced: the rest is nobody's answer", function()
     with_backend(function(conn)
       while conn:head() do
@@ -214,6 +309,7 @@ describe("fetch from a server that", function()
 int getaddrinfo(const char *n, const char *s, const void *h, void *r) {
     (void)n, (void)s, (void)h, (void)r;
     sleep(8);
+    write(2, "late", 4);
     return -2;
 }]])
     local cc = process.start("/usr/bin/cc", { "-shared", "-fPIC", "-o", "slow.so", "slow.c" },
@@ -222,7 +318,7 @@ int getaddrinfo(const char *n, const char *s, const void *h, void *r) {
     local child = process.start(uv.exepath(), { "-e", [[
       local neap, http = require "neap", require "neap.http"
       local longest, last = 0, neap.monotonic()
-      neap.every(0.005, function()
+      local ticker = neap.every(0.005, function()
         longest, last = math.max(longest, neap.monotonic() - last), neap.monotonic()
       end)
       neap.sleep(0.05)
@@ -234,11 +330,12 @@ int getaddrinfo(const char *n, const char *s, const void *h, void *r) {
       print(e.code, e.phase)
       neap.sleep(0.02)
       print(longest < 2 and "smooth" or longest)
-      os.exit(0)
+      ticker:stop() -- and the process ends, without waiting for what nobody waits for
     ]] }, { env = { LD_PRELOAD = dir .. "/slow.so",
       ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":verify_asan_link_order=0" } }):wait()
     assert.equal("http.timeout\tresolve\ntimeout\nhttp.timeout\tresolve\nsmooth\n", child.out,
       child.err)
+    assert.equal("", child.err)
     process.remove(dir)
   end)
 end)
@@ -437,6 +534,27 @@ describe("a fetch that is cancelled", function()
         os.exit(3)
       ]]):format(backend, backend))
       assert.equal(3, child.status)
+    end)
+  end)
+
+  case("at the end of the process, and tries again in its cleanup", function()
+    with_backend(function(conn)
+      conn:head()
+      while not conn.is_gone do conn.news:clear() conn.news:wait() end
+    end, function(backend)
+      local child = process.lua(([[
+        local neap, http = require "neap", require "neap.http"
+        neap.spawn(neap.shield, function()
+          for i = 1, 100 do
+            local ok, e = pcall(http.fetch, "%s", { stream = i %% 2 == 0 })
+            if e.code == "http.closed" and not e.host then break end
+          end
+        end)
+        neap.sleep(0.05)
+        os.exit(3)
+      ]]):format(backend))
+      assert.equal(3, child.status, child.err)
+      assert.is_nil(child.err:find "Sanitizer", child.err)
     end)
   end)
 

@@ -270,6 +270,7 @@ describe("fetch", function()
       says("method", url, { method = bad })
     end
     says("CONNECT", url, { method = "CONNECT" })
+    says("a HEAD has no body", url, { method = "HEAD", body = "x" })
     for _, bad in ipairs { "A B", "A:", "A\r\nB", "", "A\0" } do
       says("is no token", url, { headers = { [bad] = "x" } })
     end

@@ -48,6 +48,8 @@ struct http_client {
     struct resource resource;
     struct list fetches, news;
     struct defer tell;
+    void (*on_end)(void *arg);
+    void *on_end_arg;
     struct wire *wire; // NULL until it is needed, as curl
     struct lane lanes[lane_count];
     struct watch **watches; // by file descriptor
@@ -125,8 +127,7 @@ static const char *code_of(CURLcode code) {
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
     case CURLE_PARTIAL_FILE: return "http.closed";
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL: return "http.url";
+    case CURLE_URL_MALFORMAT: return "http.url";
     case CURLE_OUT_OF_MEMORY: return "memory";
     default: return "http.protocol";
     }
@@ -245,7 +246,11 @@ static int on_timeout_set(CURLM *multi, long ms, void *arg) {
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
     struct watch *w = poll->data;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    // an error shows when it reads, perhaps behind an answer
+    int flags = status < 0 ? CURL_CSELECT_IN | CURL_CSELECT_OUT : 0;
+    if (status < 0) { // uv has stopped it
+        w->events = 0;
+    }
     flags |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
     flags |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
     if (!w->is_wanted) { // it ended, or says what nobody asked for
@@ -384,6 +389,28 @@ static int read_status(const char *s, size_t len) {
     return status;
 }
 
+// end_head: the head is whole. libcurl is lenient, so it is read once more as
+// plain responses are: what is taken for a field is one, whatever came.
+static bool end_head(struct http_fetch *f) {
+    struct http_reply reply;
+    size_t scanned = 0;
+    buf_add(&f->head, "\r\n", 2);
+    bool is_1 = f->head.len > 6 && memcmp(f->head.data, "HTTP/1", 6) == 0;
+    if (is_1 && http_parse_reply(&reply, f->head.data, f->head.len, &scanned) !=
+                    HTTP_OK) {
+        fail(f, "http.protocol", "what came is no response of HTTP/1.1");
+        return false;
+    }
+    f->head.len -= 2;
+    if (f->is_streamed && !f->is_timed) {
+        timer_stop(&f->client->rt->timers, &f->timer);
+    }
+    if (f->is_streamed) {
+        tell(f);
+    }
+    return true;
+}
+
 static size_t on_field(char *s, size_t size, size_t count, void *arg) {
     struct http_fetch *f = arg;
     size_t len = size * count;
@@ -400,12 +427,8 @@ static size_t on_field(char *s, size_t size, size_t count, void *arg) {
         return 0;
     }
     if (len <= 2 && f->status >= 200) {
-        f->has_head = true;
-        if (f->is_streamed) {
-            timer_stop(&f->client->rt->timers, &f->timer);
-            tell(f);
-        }
-        return len;
+        f->has_head = end_head(f);
+        return f->has_head ? len : 0;
     }
     buf_add(&f->head, s, len);
     return len;
@@ -768,6 +791,7 @@ struct http_fetch *http_fetch_start(struct http_client *c,
     f->on_change = on_change;
     f->ctx = ctx;
     f->is_streamed = o->is_streamed;
+    f->is_timed = o->is_timed;
     f->head_max = o->head_max ? o->head_max : head_bytes;
     f->body_max = o->body_max      ? o->body_max
                   : o->is_streamed ? UINT64_MAX
@@ -839,6 +863,7 @@ void http_fetch_taken(struct http_fetch *f) {
 
 static void close_client(struct resource *r) {
     struct http_client *c = list_entry(r, struct http_client, resource);
+    c->on_end(c->on_end_arg);
     for (struct list *n = c->fetches.next; n != &c->fetches; n = n->next) {
         struct http_fetch *f = list_entry(n, struct http_fetch, link);
         if (!f->is_over) {
@@ -876,9 +901,12 @@ static void close_client(struct resource *r) {
     free(c);
 }
 
-struct http_client *http_client_new(struct runtime *rt) {
+struct http_client *http_client_new(struct runtime *rt,
+                                    void (*on_end)(void *arg), void *arg) {
     struct http_client *c = xcalloc(1, sizeof *c);
     c->rt = rt;
+    c->on_end = on_end;
+    c->on_end_arg = arg;
     c->tell.fn = on_tell;
     c->resource.close = close_client;
     list_init(&c->fetches);

@@ -27,7 +27,8 @@ struct http_fetch_options {
     struct slice body;   // it has to live as long as the fetch
     bool has_body;
     bool is_upload;         // the body comes by http_fetch_send
-    bool is_streamed;       // the response's body goes by http_fetch_take
+    bool is_streamed;       // the response's body goes by http_fetch_taken
+    bool is_timed;          // is_streamed: the timeout is for the body, too
     double timeout;         // s, for all of it; is_streamed: up to the end of
                             // the head [none]
     double connect_timeout; // s [5]
@@ -63,16 +64,17 @@ struct http_fetch {
                        // "wait", "receive"
     // what is under way
     struct timer timer;
-    bool is_streamed, is_paused;
+    bool is_streamed, is_timed, is_paused;
     uint64_t body_max, body_seen;
     size_t head_max;
     struct buf upload;
     bool is_upload_paused, is_upload_over;
 };
 
-// http_client_new makes a client, which is closed with the runtime. It loads
-// libcurl when that is first needed.
-struct http_client *http_client_new(struct runtime *rt);
+// http_client_new makes a client, which is closed with the runtime: on_end is
+// called then. It loads libcurl when that is first needed.
+struct http_client *http_client_new(struct runtime *rt,
+                                    void (*on_end)(void *arg), void *arg);
 
 // http_fetch_start begins a request; on_change is called later, also if it
 // fails at once.

@@ -8,6 +8,7 @@
 // The fields that decide about framing and the connection.
 struct framing {
     bool close, keep_alive;
+    bool is_other; // a content coding that is not known here
 };
 
 static bool is_digit(char c) {
@@ -21,6 +22,11 @@ static int take_status(struct http_reply *r, const char *p, size_t len,
         p[8] != ' ' || p[9] < '1' || !is_digit(p[9]) || !is_digit(p[10]) ||
         !is_digit(p[11]) || (len > 12 && p[12] != ' ')) {
         return 400;
+    }
+    for (size_t i = 12; i < len; i++) { // the phrase
+        if ((unsigned char)p[i] < ' ' && p[i] != '\t') {
+            return 400;
+        }
     }
     r->status = (p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0');
     *is_1_1 = p[7] != '0';
@@ -81,7 +87,9 @@ static int take_field(struct http_reply *r, struct framing *f,
         f->close = f->close || has_token(v, "close");
         f->keep_alive = f->keep_alive || has_token(v, "keep-alive");
     } else if (slice_equals(name, "content-encoding")) {
-        r->is_gzip = slice_equals(v, "gzip") || slice_equals(v, "x-gzip");
+        bool is_gzip = slice_equals(v, "gzip") || slice_equals(v, "x-gzip");
+        r->is_gzip = r->is_gzip || is_gzip;
+        f->is_other = f->is_other || !(is_gzip || slice_equals(v, "identity"));
     }
     return HTTP_OK;
 }
@@ -141,6 +149,7 @@ static int parse(struct http_reply *r, const char *p, const char *end) {
     if (is_first || (r->chunked && (!is_1_1 || r->has_length))) {
         return 400;
     }
+    r->is_gzip = r->is_gzip && !f.is_other;
     r->keep_alive = !f.close && (is_1_1 || f.keep_alive);
     return HTTP_OK;
 }

@@ -5,14 +5,16 @@
 // closed that.
 #include "http/wire.h"
 
-#include <netdb.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <zlib.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "core/resolve.h"
 
 enum {
     origin_buckets = 256,
@@ -20,6 +22,8 @@ enum {
     idle_most = 4096,
     inflate_piece = 16384
 };
+static const size_t reserve_most = 1
+                                   << 20; // bytes, for a body that is announced
 static const double idle_seconds = 60;
 static const double resolved_seconds = 30; // for which a name's addresses hold
 
@@ -30,7 +34,9 @@ struct origin {
     uint32_t users;   // connections and calls
     struct sockaddr_storage addresses[addresses_most]; // of its name
     uint32_t address_count;
-    uint64_t resolved_ns; // when these were found out
+    uint64_t resolved_ns;   // when these were found out
+    struct resolve *lookup; // of its name, for those who wait
+    struct list waiting;    // connections
     size_t key_len;
     char key[];
 };
@@ -57,7 +63,7 @@ struct wire_conn {
     uv_connect_t connect;
     uv_write_t write;
     bool is_writing;
-    struct lookup *lookup;
+    struct list waiting;                // for the lookup of its origin's name
     struct sockaddr_storage *addresses; // of a name
     uint32_t address_count, next_address;
     struct timer timer; // to connect
@@ -71,12 +77,6 @@ struct wire_conn {
     uint64_t left;
     z_stream zip;
     bool has_zip, is_zip_over;
-};
-
-// A lookup may outlive its connection.
-struct lookup {
-    uv_getaddrinfo_t req;
-    struct wire_conn *conn;
 };
 
 struct wire {
@@ -148,13 +148,14 @@ static void close_conn(struct wire_conn *c) {
     timer_stop(&c->wire->rt->timers, &c->timer);
     leave(c);
     list_remove(&c->all);
+    list_remove(&c->waiting);
+    if (c->origin->lookup && list_is_empty(&c->origin->waiting)) {
+        resolve_cancel(c->origin->lookup);
+        c->origin->lookup = NULL;
+    }
     drop_origin(c->origin);
     end_zip(c);
     buf_clear(&c->in);
-    if (c->lookup) {
-        c->lookup->conn = NULL;
-        uv_cancel((uv_req_t *)&c->lookup->req);
-    }
     free(c->addresses);
     if (c->has_handle) {
         uv_close(&c->handle, on_closed);
@@ -252,6 +253,7 @@ static struct origin *origin_of(struct wire *wire, const char *key,
     memcpy(o->key, key, len);
     o->key_len = len;
     list_init(&o->idle);
+    list_init(&o->waiting);
     o->bucket = bucket;
     o->next = *bucket;
     *bucket = o;
@@ -264,7 +266,7 @@ static struct origin *origin_of(struct wire *wire, const char *key,
 // connection one that cannot be trusted.
 static void over(struct wire_conn *c, size_t rest_len) {
     struct wire_call *w = c->call;
-    bool is_whole_zip = !c->has_zip || c->is_zip_over || w->body.len == 0;
+    bool is_whole_zip = !c->has_zip || c->is_zip_over || c->zip.total_in == 0;
     end_zip(c);
     if (!is_whole_zip) {
         fail(c, "http.protocol", "the compressed body is cut short");
@@ -281,13 +283,16 @@ static void over(struct wire_conn *c, size_t rest_len) {
     }
 }
 
+static void refuse_body(struct wire_conn *c) {
+    char text[80];
+    snprintf(text, sizeof text, "the body is larger than %llu bytes",
+             (unsigned long long)c->call->body_max);
+    fail(c, "http.too_large", text);
+}
+
 static bool check_room(struct wire_conn *c) {
-    struct wire_call *w = c->call;
-    if (w->body.len > w->body_max) {
-        char text[80];
-        snprintf(text, sizeof text, "the body is larger than %llu bytes",
-                 (unsigned long long)w->body_max);
-        fail(c, "http.too_large", text);
+    if (c->call->body.len > c->call->body_max) {
+        refuse_body(c);
         return false;
     }
     return true;
@@ -297,7 +302,10 @@ static bool check_room(struct wire_conn *c) {
 static bool add_zipped(struct wire_conn *c, const char *s, size_t len) {
     c->zip.next_in = (Bytef *)(uintptr_t)s;
     c->zip.avail_in = (uInt)len;
-    while (c->zip.avail_in && !c->is_zip_over) {
+    while (c->zip.avail_in) {
+        if (c->is_zip_over) { // another member follows (RFC 1952 §2.2)
+            inflateReset(&c->zip);
+        }
         struct buf *body = &c->call->body;
         c->zip.next_out = (Bytef *)buf_reserve(body, inflate_piece);
         c->zip.avail_out = inflate_piece;
@@ -378,8 +386,14 @@ static void begin_body(struct wire_conn *c) {
         c->zip = (z_stream){0};
         c->is_zip_over = false;
         c->has_zip = inflateInit2(&c->zip, 16 + MAX_WBITS) == Z_OK;
-    } else if (r->has_length && r->content_length <= w->body_max) {
-        buf_reserve(&w->body, (size_t)r->content_length);
+        return;
+    }
+    if (r->has_length && r->content_length > w->body_max) {
+        refuse_body(c);
+    } else if (r->has_length) { // no more on a promise than this
+        buf_reserve(&w->body, r->content_length < reserve_most
+                                  ? (size_t)r->content_length
+                                  : reserve_most);
     }
 }
 
@@ -413,6 +427,9 @@ static size_t take_head(struct wire_conn *c, const char *s, size_t len) {
         w->status = c->reply.status;
         buf_add(&w->head, p, size - 2);
         begin_body(c);
+    }
+    if (!c->call) {
+        return len;
     }
     c->in.len = 0;
     return size - before;
@@ -532,6 +549,7 @@ static struct wire_conn *new_conn(struct wire *wire, struct origin *o) {
     c->handle.data = c->connect.data = c;
     list_init(&c->idle);
     list_init(&c->all_idle);
+    list_init(&c->waiting);
     list_append(&wire->all, &c->all);
     return c;
 }
@@ -604,48 +622,42 @@ static void keep_addresses(struct origin *o, const struct addrinfo *list) {
     }
 }
 
-static void on_resolved(uv_getaddrinfo_t *req, int status,
-                        struct addrinfo *list) {
-    struct lookup *k = req->data;
-    struct wire_conn *c = k->conn;
-    free(k);
-    if (!c) {
-        uv_freeaddrinfo(list);
-        return;
-    }
-    c->lookup = NULL;
+static void on_resolved(void *ctx, int status, const struct addrinfo *list) {
+    struct origin *o = ctx;
+    o->lookup = NULL;
     if (status == 0) {
-        keep_addresses(c->origin, list);
+        keep_addresses(o, list);
     }
-    uv_freeaddrinfo(list);
-    if (status < 0 || c->origin->address_count == 0) {
-        fail(c, "http.resolve", uv_strerror(status ? status : UV_EAI_NONAME));
-    } else {
-        try_addresses(c);
+    bool is_known = status == 0 && o->address_count;
+    // the calls hold the origin until they are told, at the turn's end
+    while (!list_is_empty(&o->waiting)) {
+        struct wire_conn *c =
+            list_entry(o->waiting.next, struct wire_conn, waiting);
+        list_remove(&c->waiting);
+        if (is_known) {
+            try_addresses(c);
+        } else {
+            fail(c, "http.resolve", gai_strerror(status ? status : EAI_NONAME));
+        }
     }
 }
 
+// resolve finds the addresses of the origin's name, once for all who wait.
 static void resolve(struct wire_conn *c, const char *host, int port) {
-    const struct origin *o = c->origin;
+    struct origin *o = c->origin;
     uint64_t age = timer_coarse_ns() - o->resolved_ns;
     if (o->address_count && age < (uint64_t)(resolved_seconds * 1e9)) {
         try_addresses(c);
         return;
     }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    char service[16];
-    snprintf(service, sizeof service, "%d", port);
-    struct lookup *k = xcalloc(1, sizeof *k);
-    k->conn = c;
-    k->req.data = k;
-    int rc = uv_getaddrinfo(c->wire->rt->loop, &k->req, on_resolved, host,
-                            service, &hints);
-    if (rc < 0) {
-        free(k);
-        fail(c, "http.resolve", uv_strerror(rc));
-    } else {
-        c->lookup = k;
+    if (!o->lookup) {
+        o->lookup = resolve_start(c->wire->rt, host, port, on_resolved, o);
     }
+    if (!o->lookup) {
+        fail(c, "http.resolve", "there is no thread to be had");
+        return;
+    }
+    list_append(&o->waiting, &c->waiting);
 }
 
 // connect_origin: the key is "host port", or a path behind an empty host.
@@ -675,13 +687,27 @@ static void connect_origin(struct wire_conn *c) {
     }
 }
 
+// is_silent: the server has neither ended an idle connection nor said what
+// would be taken for the answer to the next request.
+static bool is_silent(const struct wire_conn *c) {
+    uv_os_fd_t fd;
+    char byte;
+    return uv_fileno(&c->handle, &fd) == 0 &&
+           recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 // begin sends the call's request over an idle connection or a new one.
 static void begin(struct wire_call *w) {
     struct origin *o = w->origin;
     struct wire_conn *c;
-    if (!list_is_empty(&o->idle)) {
+    while (!list_is_empty(&o->idle)) {
         c = list_entry(o->idle.prev, struct wire_conn, idle);
         leave(c);
+        if (!is_silent(c)) {
+            close_conn(c);
+            continue;
+        }
         uv_ref(&c->handle);
         c->call = w;
         w->conn = c;

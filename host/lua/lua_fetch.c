@@ -27,15 +27,27 @@ struct exchange {
 struct fetching {
     struct runtime *rt;
     struct http_client *client; // made for the first fetch
+    bool is_closed;             // the process ends
 };
 
 static struct fetching *fetching_of(lua_State *L) {
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
+static void on_client_end(void *arg) {
+    struct fetching *f = arg;
+    f->client = NULL;
+    f->is_closed = true;
+}
+
 static struct http_client *client_of(lua_State *L) {
     struct fetching *f = fetching_of(L);
-    f->client = f->client ? f->client : http_client_new(f->rt);
+    if (f->is_closed) {
+        lua_fail(L, "http.closed", "the process ends");
+    }
+    if (!f->client) {
+        f->client = http_client_new(f->rt, on_client_end, f);
+    }
     return f->client;
 }
 
@@ -178,6 +190,7 @@ static void read_settings(lua_State *L, int index,
     o->is_unverified = get_flag(L, index, "unverified");
     o->is_encoded = get_flag(L, index, "encoded");
     o->is_upload = get_flag(L, index, "upload");
+    o->is_timed = get_flag(L, index, "timed");
     o->proxy = get_text(L, index, "proxy");
     o->socket = get_text(L, index, "socket");
     o->ca = get_text(L, index, "ca");
@@ -215,6 +228,7 @@ static int l_fetch(lua_State *L) {
         return task_yield(L);
     }
     lua_settop(L, 7);
+    client_of(L);
     struct exchange *x = xcalloc(1, sizeof *x);
     x->task = t;
     x->want = WANT_END;
@@ -237,6 +251,7 @@ static struct exchange *check_exchange(lua_State *L) {
 // open(as fetch) -> exchange
 static int l_open(lua_State *L) {
     lua_settop(L, 7);
+    client_of(L);
     struct exchange *x = lua_newuserdata(L, sizeof *x);
     *x = (struct exchange){.body = LUA_NOREF};
     luaL_getmetatable(L, EXCHANGE);

@@ -665,7 +665,6 @@ static void on_done(struct waiter *w) {
         if (read_again(c)) {
             return;
         }
-        cache_trim(&c->memory->cache);
         c->memory->segments = c->total;
         const char *stored = c->generation;
         if (stored[0] && strcmp(stored, c->query->generation) != 0) {
@@ -674,11 +673,13 @@ static void on_done(struct waiter *w) {
             note_error(c, "model.schema_changed", text, strlen(text));
         }
     }
+    cache_trim(&c->memory->cache);
     c->done(c, c->code[0] ? c->code : NULL, c->error);
 }
 
 static void on_failed(struct waiter *w, const char *code, const char *text) {
     struct columns *c = w->ctx;
+    cache_trim(&c->memory->cache);
     note_error(c, code, text, strlen(text));
     c->done(c, c->code, c->error);
 }

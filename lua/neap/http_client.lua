@@ -13,7 +13,7 @@ local FAIL = require("neap.core.task").FAIL
 local M = {}
 
 local DEFAULT_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_REDIRECTS = 30, 5, 10
-local FIRST_DELAY, LONGEST_DELAY = 0.05, 2
+local FIRST_DELAY, LONGEST_DELAY, LONGEST_ASKED = 0.05, 2, 60
 local TOKEN = "^[%w!#$%%&'*+%-.^_`|~]+$"
 
 -- what an option has to be
@@ -166,6 +166,9 @@ local function make_request(url, options)
   if not request.method:find(TOKEN) then
     error(("fetch: the method '%s' is no token"):format(request.method:sub(1, 60)), 4)
   end
+  if request.method == "HEAD" and request.body ~= nil then
+    error("fetch: a HEAD has no body", 4)
+  end
   if request.method == "CONNECT" then
     error("fetch: CONNECT is the proxy option's", 4)
   end
@@ -182,14 +185,14 @@ local function make_settings(options, is_upload)
   end
   return { max_body = o.max_body, max_head = o.max_head, encoded = o.decode == false,
     unverified = o.verify == false, ca = o.ca, cert = o.cert, key = o.key, proxy = o.proxy,
-    socket = o.socket, upload = is_upload }
+    socket = o.socket, upload = is_upload, timed = is_upload and not o.stream }
 end
 
 -- one exchange --------------------------------------------------------------
 
 -- explain adds to an error where and when it happened.
 local function explain(e, request, began)
-  if not errors.is_error(e) or not e.code:find "^http%." then return e end
+  if not errors.is_error(e) or not e.code:find "^http%." or e.host then return e end
   local origin, host = place_of(request.url)
   e.host, e.method, e.seconds = host, request.method, monotonic() - began
   e.message = ("%s %s: %s (%s, after %.3f s)"):format(request.method, origin or "?", e.message,
@@ -272,10 +275,11 @@ local function remaining(deadline)
   return left
 end
 
--- delay_of returns how long to wait before the next attempt, as the server asks if it does.
+-- delay_of returns how long to wait before the next attempt, as the server asks if it does;
+-- nil if that is too long.
 local function delay_of(res, attempt)
   local asked = res and tonumber(res.headers["retry-after"])
-  if asked and asked >= 0 then return asked end
+  if asked and asked >= 0 then return asked <= LONGEST_ASKED and asked or nil end
   local delay = math.min(FIRST_DELAY * 2 ^ (attempt - 1), LONGEST_DELAY)
   return delay * (0.5 + math.random() / 2)
 end
@@ -288,7 +292,8 @@ local function attempt(request, options, deadline)
     if not ok and not (errors.is_error(res) and passing[res.code]) then error(res, 0) end
     if ok and not passing_status[res.status] then return res end
     local delay = delay_of(ok and res, i)
-    if deadline and delay > deadline - monotonic() then -- there is no time for another
+    -- there is no time for another, or it is asked to come back some other day
+    if not delay or deadline and delay > deadline - monotonic() then
       if ok then return res end
       error(res, 0)
     end

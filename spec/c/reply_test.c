@@ -57,6 +57,29 @@ connections_are_kept_as_the_version_and_the_field_say(void **state) {
     }
 }
 
+static void only_gzip_alone_is_unpacked(void **state) {
+    (void)state;
+    static const struct {
+        const char *fields;
+        bool is_gzip;
+    } list[] = {
+        {"Content-Encoding: gzip\r\n", true},
+        {"Content-Encoding: x-gzip\r\n", true},
+        {"Content-Encoding: gzip\r\nContent-Encoding: identity\r\n", true},
+        {"Content-Encoding: br\r\n", false},
+        {"Content-Encoding: gzip\r\nContent-Encoding: br\r\n", false},
+        {"Content-Encoding: gzip, br\r\n", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        char text[200];
+        struct http_reply r;
+        snprintf(text, sizeof text, OK_LINE "%s\r\n", list[i].fields);
+        assert_int_equal(parse(&r, text), HTTP_OK);
+        assert_int_equal(r.is_gzip, list[i].is_gzip);
+    }
+}
+
 static void what_is_no_head_is_refused(void **state) {
     (void)state;
     static const char *const list[] = {
@@ -69,6 +92,7 @@ static void what_is_no_head_is_refused(void **state) {
         "HTTP/1.x 200 OK\r\n\r\n",
         "HTTP/1.1  200 OK\r\n\r\n",
         "HTTP/1.1 200 OK\nA: b\r\n\r\n",
+        "HTTP/1.1 200 O\x01K\r\n\r\n",
         OK_LINE "no colon\r\n\r\n",
         OK_LINE ": no name\r\n\r\n",
         OK_LINE "A : b\r\n\r\n",
@@ -172,6 +196,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_head_is_read),
         cmocka_unit_test(connections_are_kept_as_the_version_and_the_field_say),
+        cmocka_unit_test(only_gzip_alone_is_unpacked),
         cmocka_unit_test(what_is_no_head_is_refused),
         cmocka_unit_test(a_head_in_pieces_is_the_same),
         cmocka_unit_test(garbage_is_refused_at_once),
