@@ -345,13 +345,30 @@ local function strip(request, is_elsewhere)
   request.fields = make_fields(request)
 end
 
+-- ask is attempt without what most requests do not need: it returns nil and the error.
+local function ask(request, options, deadline)
+  if options.retries or options.stream or type(request.body) == "function" then
+    local ok, res = pcall(attempt, request, options, deadline)
+    if not ok then return nil, res end
+    return res
+  end
+  local left = deadline and math.max(deadline - monotonic(), 0.001) or 0
+  local status, head, body = core.fetch(request.url, request.method, request.fields, request.body,
+    left, options.connect_timeout or DEFAULT_CONNECT_TIMEOUT, make_settings(options))
+  if status == FAIL then return nil, head end
+  return response.new(status, head, body)
+end
+
 local function follow(request, options, deadline, began)
   local most = options.redirects or DEFAULT_REDIRECTS
   local hops = 0
   while true do
-    local ok, res = pcall(attempt, request, options, deadline)
-    if not ok then error(explain(res, request, began), 0) end
-    local found, following = pcall(redirected, request, res)
+    local res, err = ask(request, options, deadline)
+    if not res then error(explain(err, request, began), 0) end
+    local found, following = true, nil
+    if res.status > 300 and res.status < 309 then
+      found, following = pcall(redirected, request, res)
+    end
     if most == 0 or found and not following then
       res.url = request.url
       return res
