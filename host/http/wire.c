@@ -144,7 +144,11 @@ static void close_conn(struct wire_conn *c) {
     if (c->is_closing) {
         return;
     }
+    // in the middle of a call a reset tells the server at once that nobody
+    // waits, and leaves the system nothing to remember
+    bool is_cut = c->call && c->phase == CONN_OPEN && c->handle.type == UV_TCP;
     c->is_closing = true;
+    c->call = NULL;
     timer_stop(&c->wire->rt->timers, &c->timer);
     leave(c);
     list_remove(&c->all);
@@ -157,10 +161,10 @@ static void close_conn(struct wire_conn *c) {
     end_zip(c);
     buf_clear(&c->in);
     free(c->addresses);
-    if (c->has_handle) {
-        uv_close(&c->handle, on_closed);
-    } else {
+    if (!c->has_handle) {
         free(c);
+    } else if (!is_cut || uv_tcp_close_reset(&c->tcp, on_closed) < 0) {
+        uv_close(&c->handle, on_closed);
     }
 }
 
@@ -759,7 +763,6 @@ const char *wire_phase(const struct wire_call *w) {
 
 void wire_free(struct wire_call *w) {
     if (w->conn) {
-        w->conn->call = NULL;
         close_conn(w->conn);
     }
     drop_origin(w->origin);
