@@ -26,6 +26,7 @@ local function changed(q, settings)
   for k, v in pairs(settings) do copy[k] = v end
   return setmetatable(copy, Query)
 end
+jit.off(changed) -- LuaJIT 2.1.0-beta3 compiles pairs() wrong now and then: see neap.jit_guard
 
 local function check_options(options)
   if options == nil then return nil end

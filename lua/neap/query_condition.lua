@@ -105,6 +105,7 @@ local function list_condition(model, name, value)
   for i, v in ipairs(value) do list[i] = key_of(model, name, v) end
   return { name, "in", list }
 end
+jit.off(list_condition) -- as add_table
 
 -- condition returns what where's value means for a field.
 local function condition(model, name, value)
@@ -168,6 +169,7 @@ function add_table(model, conditions, list, depth)
   end
   for i = 1, n do list[#list + 1] = expression(model, conditions[i], depth + 1) end
 end
+jit.off(add_table) -- LuaJIT 2.1.0-beta3 compiles pairs() wrong now and then: see neap.jit_guard
 
 --- query_condition.of(model, where): the group of what where was given: a table or an
 -- expression.
