@@ -1,4 +1,4 @@
-// client: HTTP requests, by libcurl's multi interface on the runtime's loop.
+// client: HTTP requests: what is plain over http/wire, all else by libcurl.
 #include "http/client.h"
 
 #include <stdio.h>
@@ -87,12 +87,10 @@ static const char *phase_of(const struct http_fetch *f) {
     if (!f->easy) {
         return "start";
     }
-    curl_off_t resolved = 0, connected = 0, secured = 0, ready = 0, sent = 0;
+    curl_off_t resolved = 0, connected = 0, ready = 0;
     curl->easy_getinfo(f->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
     curl->easy_getinfo(f->easy, CURLINFO_CONNECT_TIME_T, &connected);
-    curl->easy_getinfo(f->easy, CURLINFO_APPCONNECT_TIME_T, &secured);
     curl->easy_getinfo(f->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
-    curl->easy_getinfo(f->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
     if (strcmp(f->code, "http.tls") == 0) {
         return "tls";
     }

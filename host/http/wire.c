@@ -22,8 +22,7 @@ enum {
     idle_most = 4096,
     inflate_piece = 16384
 };
-static const size_t reserve_most = 1
-                                   << 20; // bytes, for a body that is announced
+static const size_t reserve_most = 1 << 20; // bytes, for an announced body
 static const double idle_seconds = 60;
 static const double resolved_seconds = 30; // for which a name's addresses hold
 
@@ -106,7 +105,6 @@ static void on_tell(struct defer *d) {
 
 static void finish(struct wire_call *w) {
     w->conn = NULL;
-    w->is_done = true;
     list_append(&w->wire->done, &w->link);
     runtime_defer(w->wire->rt, &w->wire->tell);
 }

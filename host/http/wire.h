@@ -50,7 +50,7 @@ struct wire_call {
     struct buf request;
     struct slice request_body;
     struct origin *origin;
-    bool is_head, is_repeatable, is_decoding, is_done;
+    bool is_head, is_repeatable, is_decoding;
     double connect_timeout;
     size_t head_max;
     uint64_t body_max;

@@ -20,7 +20,7 @@ struct exchange {
     struct task *task;
     uint32_t wait;
     enum want want;
-    int body; // registry reference of the body, which libcurl reads from
+    int body; // registry reference of the body, which is read from
 };
 
 // What is kept for a Lua state.
