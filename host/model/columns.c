@@ -543,6 +543,7 @@ static bool owns_whole(const struct columns *c, uint32_t i) {
 static void reset(struct columns *c) {
     for (uint32_t i = 0; i < c->segments; i++) {
         c->order[i].len = 0;
+        c->states[i].stamp = 0;
     }
     for (uint32_t i = 0; i < c->plan->step_count; i++) {
         for (uint32_t k = 0; owns_whole(c, i) && k < c->segments; k++) {
