@@ -25,6 +25,12 @@ local function saying(bytes, n)
   end
 end
 
+-- hanging is a handler that does not answer.
+local function hanging(conn)
+  conn:head()
+  conn:wait_gone()
+end
+
 local function all_gone(server)
   eventually(function()
     for _, conn in ipairs(server.open) do if not conn.is_gone then return false end end
@@ -80,7 +86,7 @@ describe("fetch from a server that", function()
       with_backend(function(conn)
         conn:head()
         conn:write(bytes)
-        while not conn.is_gone do conn.news:clear() conn.news:wait() end
+        conn:wait_gone()
       end, function(backend, server)
         local e = error_of(fetch, backend, { timeout = 0.05 })
         assert.equal("http.timeout", e.code)
@@ -273,7 +279,7 @@ describe("fetch from a server that", function()
     with_backend(function(conn)
       conn:head()
       conn:write "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
-      while not conn.is_gone do conn.news:clear() conn.news:wait() end
+      conn:wait_gone()
     end, function(backend)
       local e = error_of(fetch, backend, { body = function() end, timeout = 0.1 })
       assert.equal("http.timeout", e.code)
@@ -472,10 +478,7 @@ describe("a fetch that is cancelled", function()
   end)
 
   case("closes its connection, so that the server stops too", function()
-    with_backend(function(conn)
-      conn:head()
-      while not conn.is_gone do conn.news:clear() conn.news:wait() end
-    end, function(backend, s)
+    with_backend(hanging, function(backend, s)
       local task = neap.spawn(fetch, backend)
       eventually(function() return s.connections == 1 end)
       task:cancel()
@@ -485,10 +488,7 @@ describe("a fetch that is cancelled", function()
   end)
 
   case("with the handler whose client went away, unless that spawned it", function()
-    with_backend(function(conn)
-      conn:head()
-      while not conn.is_gone do conn.news:clear() conn.news:wait() end
-    end, function(backend, s)
+    with_backend(hanging, function(backend, s)
       local outcome, kept
       local front = http.app()
       front:get("/", function()
@@ -522,10 +522,7 @@ describe("a fetch that is cancelled", function()
   end)
 
   case("at the end of the process", function()
-    with_backend(function(conn)
-      conn:head()
-      while not conn.is_gone do conn.news:clear() conn.news:wait() end
-    end, function(backend)
+    with_backend(hanging, function(backend)
       local child = process.lua(([[
         local neap, http = require "neap", require "neap.http"
         neap.spawn(http.fetch, "%s")
@@ -538,10 +535,7 @@ describe("a fetch that is cancelled", function()
   end)
 
   case("at the end of the process, and tries again in its cleanup", function()
-    with_backend(function(conn)
-      conn:head()
-      while not conn.is_gone do conn.news:clear() conn.news:wait() end
-    end, function(backend)
+    with_backend(hanging, function(backend)
       local child = process.lua(([[
         local neap, http = require "neap", require "neap.http"
         neap.spawn(neap.shield, function()

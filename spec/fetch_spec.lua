@@ -573,7 +573,7 @@ describe("a streamed body", function()
         end
         conn.news:set()
       end)
-      while not conn.is_gone do conn.news:clear() conn.news:wait() end
+      conn:wait_gone()
     end, function(backend)
       local piece = ("x"):rep(65536)
       local task = neap.spawn(fetch, backend, { body = function()

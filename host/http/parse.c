@@ -226,21 +226,25 @@ static int take_host(struct http_head *h, struct seen *seen, struct slice v) {
     return HTTP_OK;
 }
 
-// RFC 9112 §6.3 rule 5 lets identical repeats pass; here they do not.
-static int take_content_length(struct http_head *h, struct slice v) {
-    if (h->has_length || v.len == 0) {
-        return 400;
-    }
+bool http_parse_length(struct slice v, uint64_t *length) {
     uint64_t n = 0;
     for (size_t i = 0; i < v.len; i++) {
         unsigned digit = (unsigned char)v.p[i] - (unsigned)'0';
         if (digit > 9 || n > (UINT64_MAX - digit) / 10) {
-            return 400;
+            return false;
         }
         n = n * 10 + digit;
     }
+    *length = n;
+    return v.len > 0;
+}
+
+// RFC 9112 §6.3 rule 5 lets identical repeats pass; here they do not.
+static int take_content_length(struct http_head *h, struct slice v) {
+    if (h->has_length || !http_parse_length(v, &h->content_length)) {
+        return 400;
+    }
     h->has_length = true;
-    h->content_length = n;
     return HTTP_OK;
 }
 

@@ -74,6 +74,10 @@ struct http_head {
 int http_parse_head(struct http_head *h, const char *buf, size_t len,
                     size_t *scanned);
 
+// http_parse_length reads a Content-Length (RFC 9110 §8.6): digits alone, at
+// most 2^64 - 1; false if it is none.
+bool http_parse_length(struct slice v, uint64_t *length);
+
 // http_header returns the value of the first field of that name, which is
 // given in lower case, or NULL.
 const struct slice *http_header(const struct http_head *h,

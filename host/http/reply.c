@@ -34,15 +34,9 @@ static int take_status(struct http_reply *r, const char *p, size_t len,
 }
 
 static int take_length(struct http_reply *r, struct slice v) {
-    uint64_t n = 0;
-    for (size_t i = 0; i < v.len; i++) {
-        unsigned digit = (unsigned char)v.p[i] - (unsigned)'0';
-        if (digit > 9 || n > (UINT64_MAX - digit) / 10) {
-            return 400;
-        }
-        n = n * 10 + digit;
-    }
-    if (v.len == 0 || (r->has_length && r->content_length != n)) {
+    uint64_t n;
+    if (!http_parse_length(v, &n) ||
+        (r->has_length && r->content_length != n)) {
         return 400;
     }
     r->has_length = true;

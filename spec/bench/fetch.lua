@@ -4,25 +4,12 @@
 --   build/neap spec/bench/fetch.lua [tasks]       (64; needs wrk)
 package.path = "spec/bench/support/?.lua;" .. package.path
 local measure = require "measure"
-local neap = require "neap"
 local http = require "neap.http"
 local uv = require "luv"
 local tasks = tonumber(arg[1]) or 64
 local rounds, total = 3, 100000
 
-local function start_server()
-  local out, url = uv.new_pipe(false), neap.channel(1)
-  local child, pid = uv.spawn(uv.exepath(), {
-    args = { "spec/bench/support/http_server.lua" }, stdio = { nil, out, 2 },
-    env = { "PATH=" .. os.getenv "PATH", "NEAP_REDIS=memory" },
-  }, function() end)
-  out:read_start(function(_, data)
-    if data then url:send(data:match("%S+")) end
-  end)
-  return child, url:receive(), out, pid
-end
-
-local child, url, out, pid = start_server()
+local child, url, out, pid = measure.http_server()
 if #uv.cpu_info() > 1 then
   measure.run("taskset", { "-apc", "0", tostring(pid) })
   measure.run("taskset", { "-apc", "1", tostring(uv.os_getpid()) })

@@ -5,27 +5,14 @@
 package.path = "spec/bench/support/?.lua;" .. package.path
 local measure = require "measure"
 local neap = require "neap"
-local uv = require "luv"
 local redis = neap.redis "memory:"
-
-local function start_server()
-  local out, url = uv.new_pipe(false), neap.channel(1)
-  local child = uv.spawn(uv.exepath(), {
-    args = { "spec/bench/support/http_server.lua" }, stdio = { nil, out, 2 },
-    env = { "PATH=" .. os.getenv "PATH", "NEAP_REDIS=memory" },
-  }, function() end)
-  out:read_start(function(_, data)
-    if data then url:send(data:match("%S+")) end
-  end)
-  return child, url:receive(), out
-end
 
 local ref = measure.redis_benchmark(redis, "ping_mbulk", "-c", "64", "-n", "400000").PING_MBULK
 if not measure.run("wrk", { "-v" }) then
   print("wrk is not installed")
   return
 end
-local child, url, out = start_server()
+local child, url, out = measure.http_server()
 print(("redis-benchmark -c 64 -t ping_mbulk: %.0f/s"):format(ref))
 for _, path in ipairs { "/hello", "/get", "/fan", "/pipeline" } do
   local text = measure.run("wrk", { "-t1", "-c64", "-d3s", "--latency", url .. path })

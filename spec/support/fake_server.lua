@@ -5,6 +5,7 @@
 --     local cmd = conn:read()          -- { "GET", "k" }, nil when it is gone
 --     conn:write "$1\r\nv\r\n"   conn:write_bytes(...)   conn:close()
 --     local head = conn:head()         -- or of an HTTP request, up to the empty line
+--     conn:wait_gone()                 -- says nothing until the client has gone
 --   end)
 --   neap.redis(server.url)   server:stop()
 --
@@ -31,33 +32,36 @@ local function parse(text)
   return command, text:sub(at)
 end
 
+-- take waits until fn(bytes) returns what they begin with, and what is left of them.
+local function take(conn, fn)
+  while true do
+    local taken, rest = fn(conn.buffer)
+    if taken then
+      conn.buffer = rest
+      return taken
+    end
+    if conn.is_gone then return nil end
+    conn.news:clear()
+    conn.news:wait()
+  end
+end
+
 --- conn:read(): the next command as a list; nil when the client has gone.
 function Conn:read()
-  while true do
-    local command, rest = parse(self.buffer)
-    if command then
-      self.buffer = rest
-      return command
-    end
-    if self.is_gone then return nil end
-    self.news:clear()
-    self.news:wait()
-  end
+  return take(self, parse)
 end
 
 --- conn:head(): the next HTTP request's head; nil when the client has gone.
 function Conn:head()
-  while true do
-    local stop = select(2, self.buffer:find("\r\n\r\n", 1, true))
-    if stop then
-      local head = self.buffer:sub(1, stop)
-      self.buffer = self.buffer:sub(stop + 1)
-      return head
-    end
-    if self.is_gone then return nil end
-    self.news:clear()
-    self.news:wait()
-  end
+  return take(self, function(bytes)
+    local stop = select(2, bytes:find("\r\n\r\n", 1, true))
+    if stop then return bytes:sub(1, stop), bytes:sub(stop + 1) end
+  end)
+end
+
+--- conn:wait_gone(): until the client has gone; what it says is passed over.
+function Conn:wait_gone()
+  take(self, function() end)
 end
 
 --- conn:greet(): answers PING (and AUTH, SELECT, CLIENT) up to the PING.

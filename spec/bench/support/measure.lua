@@ -153,4 +153,18 @@ function M.memory(name)
   end
 end
 
+--- measure.http_server(): a running spec/bench/support/http_server.lua: its handle, its URL, the
+-- pipe that it writes to, its process id. Whoever starts it ends it and closes both.
+function M.http_server()
+  local out, url = uv.new_pipe(false), neap.channel(1)
+  local child, pid = uv.spawn(uv.exepath(), {
+    args = { "spec/bench/support/http_server.lua" }, stdio = { nil, out, 2 },
+    env = { "PATH=" .. os.getenv "PATH", "NEAP_REDIS=memory" },
+  }, function() end)
+  out:read_start(function(_, data)
+    if data then url:send(data:match("%S+")) end
+  end)
+  return child, url:receive(), out, pid
+end
+
 return M
