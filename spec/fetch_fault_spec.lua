@@ -299,12 +299,13 @@ describe("fetch from a server that", function()
       while conn:head() do
         conn:write "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 666 Evil\r\n\r\n"
       end
-    end, function(backend)
+    end, function(backend, server)
       for _ = 1, 5 do
         local res = fetch(backend)
         assert.equal(200, res.status)
         assert.equal("ok", res.body)
       end
+      assert.equal(5, server.connections) -- none of them is trusted again
     end)
   end)
 
