@@ -52,11 +52,11 @@ TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard spec/c/*_test.c))
 
 BUILD_PACKAGES := gcc libc6-dev pkg-config libluajit-5.1-dev libuv1-dev \
                   lua-luv-dev libhiredis-dev libssl-dev libcurl4-openssl-dev \
-                  zlib1g-dev
+                  zlib1g-dev libedit-dev
 RUN_PACKAGES   := redis-server
 TEST_PACKAGES  := clang clang-format lua-check lua-busted libcmocka-dev \
                   redis-tools openssl chromium chromium-driver curl procps \
-                  nghttp2-server
+                  nghttp2-server tmux
 
 # Both rebuild in full, in folders of their own.
 SANITIZED = BUILD=$(BUILD)/sanitized CFLAGS="-O1 -g $(SAN)" LDFLAGS="$(SAN)"
@@ -85,7 +85,7 @@ help:
 
 $(BUILD)/neap: $(CLI) $(BUILD)/libneap.a
 	$(call say,LD,$@)
-	$(Q)$(CC) -Wl,-E -o $@ $^ $(LINKS)
+	$(Q)$(CC) -Wl,-E -o $@ $^ $(LINKS) -ledit
 
 # Whoever embeds the host sees its public names and no others.
 $(BUILD)/libneap.a: $(OBJ)

@@ -21,7 +21,15 @@ M.error = errors.new
 --- neap.stop(status): ends the process in order: servers, tasks, connections.
 M.stop = util.stop
 
+local function live(name)
+  return function() return require("neap.live")[name] end
+end
+
 local lazy = {
+  stats = live "stats", tasks = live "tasks", task = live "task", debug = live "debug",
+  profile = live "profile",
+  inspect = function() return require("neap.inspect").inspect end,
+  console = function() return require("neap.console").open end,
   log = function() return require "neap.log" end,
   json = function() return require "neap.core.json" end,
   null = function() return require("neap.core.json").null end,
@@ -33,6 +41,7 @@ local lazy = {
 
 return setmetatable(M, {
   __index = function(t, key)
+    if key == "lazy_names" then return lazy end -- for completion
     local load_part = lazy[key]
     if not load_part then return nil end
     local value = load_part()

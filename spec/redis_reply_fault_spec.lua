@@ -181,7 +181,7 @@ describe("a reply", function()
           assert.is_true(error_of(client.get, client, "k").code:find "redis" ~= nil)
           assert.is_true(uv.resident_set_memory() - before < 400e6)
           assert.equal("ok", client:get "k")
-        end, "?timeout=0.3")
+        end, "?timeout=1")
     end
   end)
 

@@ -1,11 +1,14 @@
 // main: the command line, a client of neap.h. What the arguments mean is in
 // lua/neap/main.lua; here are the process's own matters: signals and status.
+#include <lauxlib.h>
 #include <lua.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <uv.h>
 
+#include "cli/attach.h"
+#include "cli/repl.h"
 #include "neap.h"
 
 static uv_signal_t on_int, on_term;
@@ -50,8 +53,30 @@ static void watch_signal(neap *n, uv_signal_t *s, int signum) {
     s->data = n;
 }
 
+// start_repl() -> the descriptor of the console's end of its socket, or nothing
+static int l_start_repl(lua_State *L) {
+    int fd = repl_start();
+    if (fd < 0) {
+        return 0;
+    }
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+// run_at_exit calls what was left for the end of the process.
+static void run_at_exit(neap *n) {
+    lua_State *L = neap_lua(n);
+    if (neap_require(n, "neap.at_exit") != 0 ||
+        (lua_getfield(L, -1, "run"), lua_pcall(L, 0, 0, 0) != 0)) {
+        fprintf(stderr, "neap: %s\n", lua_tostring(L, -1));
+    }
+}
+
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
+    if (argc > 1 && strcmp(argv[1], "attach") == 0) {
+        return attach_main(argc - 2, argv + 2);
+    }
     neap *n = neap_new();
     if (!n) {
         fputs("neap: no event loop to be had\n", stderr);
@@ -69,8 +94,11 @@ int main(int argc, char **argv) {
     }
     watch_signal(n, &on_int, SIGINT);
     watch_signal(n, &on_term, SIGTERM);
-    neap_spawn(n, 1, on_main_end, &main_is_over);
+    lua_pushcfunction(L, l_start_repl);
+    neap_spawn(n, 2, on_main_end, &main_is_over);
     int status = neap_run(n);
+    run_at_exit(n);
     neap_close(n);
-    return status;
+    int of_lines = repl_finish();
+    return status ? status : of_lines;
 }

@@ -5,7 +5,11 @@
 #include <lualib.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
+#include "core/profile.h"
+#include "core/unjoined.h"
+#include "core/watchdog.h"
 
 static const char runtime_key;
 static const double grace_seconds = 5;
@@ -52,11 +56,15 @@ static void turn(struct runtime *rt) {
 }
 
 static void on_prepare(uv_prepare_t *h) {
-    turn(h->data);
+    struct runtime *rt = h->data;
+    turn(rt);
+    monitor_poll(&rt->monitor);
 }
 
 static void on_check(uv_check_t *h) {
-    turn(h->data);
+    struct runtime *rt = h->data;
+    monitor_turn(&rt->monitor);
+    turn(rt);
 }
 
 static void on_idle(uv_idle_t *h) {
@@ -128,6 +136,7 @@ static void on_report(struct defer *d) {
         (struct runtime *)(void *)((char *)d -
                                    offsetof(struct runtime, report));
     task_report_failures(rt, false);
+    unjoined_report(rt);
 }
 
 struct runtime *runtime_new(uv_loop_t *loop) {
@@ -140,8 +149,9 @@ struct runtime *runtime_new(uv_loop_t *loop) {
     list_init(&rt->failures);
     rt->report.fn = on_report;
     list_init(&rt->resources);
-    waitq_init(&rt->lingering);
+    waitq_init(&rt->lingering, "uv.run");
     timers_init(&rt->timers, loop);
+    monitor_init(&rt->monitor, loop);
     uv_prepare_init(loop, &rt->prepare);
     uv_check_init(loop, &rt->check);
     uv_idle_init(loop, &rt->idle);
@@ -294,7 +304,17 @@ static void on_walk(uv_handle_t *h, void *arg) {
     }
 }
 
+static void stop_watching(struct runtime *rt) {
+    if (rt->profile) {
+        struct buf unread = {0};
+        profile_stop(rt->profile, &unread);
+        buf_clear(&unread);
+    }
+    watchdog_stop(rt);
+}
+
 void runtime_free(struct runtime *rt) {
+    stop_watching(rt);
     while (!list_is_empty(&rt->resources)) {
         struct resource *r =
             list_entry(rt->resources.next, struct resource, link);
@@ -318,6 +338,8 @@ void runtime_free(struct runtime *rt) {
     uv_close((uv_handle_t *)&rt->check, NULL);
     uv_close((uv_handle_t *)&rt->idle, NULL);
     uv_run(rt->loop, UV_RUN_DEFAULT);
+    unjoined_report(rt);
+    unjoined_set(rt, false);
     free(rt->free_coroutines);
     free(rt);
 }

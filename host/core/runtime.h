@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "core/monitor.h"
 #include "core/sync.h"
 #include "core/task.h"
 #include "core/timer.h"
@@ -35,6 +36,9 @@ struct runtime {
     lua_State *L;
     struct log log;
     struct timers timers;
+    struct monitor monitor;
+    struct profile *profile;   // the one that runs, or NULL
+    struct unjoined *unjoined; // NULL: such tasks are not logged
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle; // active while tasks are ready, so that polls don't block

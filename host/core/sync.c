@@ -9,8 +9,9 @@
 
 // -- waitq
 
-void waitq_init(struct waitq *q) {
+void waitq_init(struct waitq *q, const char *what) {
     list_init(&q->tasks);
+    q->what = what;
 }
 
 static bool leave_queue(struct task *t, void *ctx) {
@@ -20,7 +21,7 @@ static bool leave_queue(struct task *t, void *ctx) {
 }
 
 void waitq_park(struct waitq *q, struct task *t) {
-    task_park(t, leave_queue, NULL);
+    task_park(t, q->what, leave_queue, NULL);
     list_append(&q->tasks, &t->link);
 }
 
@@ -113,7 +114,7 @@ void group_run(struct task *parent, enum group_mode mode, int functions,
     lua_createtable(L, mode == GROUP_ALL ? (int)total : 1, 0);
     g->results = luaL_ref(L, LUA_REGISTRYINDEX);
     parent->references++;
-    g->wait = task_park(parent, cancel_group, g);
+    g->wait = task_park(parent, mode == GROUP_ALL ? "all" : "race", cancel_group, g);
     while (g->started < total && g->started < limit) {
         start_child(g);
     }

@@ -8,10 +8,11 @@
 // waitq: tasks in the order in which they came.
 struct waitq {
     struct list tasks;
+    const char *what; // they wait for, a word
 };
 
-// waitq_init makes an empty queue.
-void waitq_init(struct waitq *q);
+// waitq_init makes an empty queue. what is a literal, such as "event".
+void waitq_init(struct waitq *q, const char *what);
 
 // waitq_park lets the task wait in the queue.
 void waitq_park(struct waitq *q, struct task *t);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "core/runtime.h"
 #include "core/sync.h"
+#include "core/unjoined.h"
 #include "lua/lua_error.h"
 
 const char task_fail_key, task_suspend_key;
@@ -89,7 +90,7 @@ struct task *task_current(lua_State *L, struct runtime *rt) {
     if (t->is_interrupted && is_interrupted_here(t)) {
         // the error comes by way of the run queue: a task that catches it and
         // waits again and again does not keep the loop from turning
-        task_park(t, NULL, NULL);
+        task_park(t, "cancellation", NULL, NULL);
         t->is_raising = true;
         t->value_count = 0;
         enqueue(t);
@@ -98,8 +99,11 @@ struct task *task_current(lua_State *L, struct runtime *rt) {
     return t;
 }
 
-uint32_t task_park(struct task *t, task_cancel_fn *cancel, void *ctx) {
+uint32_t task_park(struct task *t, const char *what, task_cancel_fn *cancel,
+                   void *ctx) {
     t->state = TASK_WAITING;
+    t->waits_for = what;
+    t->since_ms = uv_now(t->rt->loop);
     t->cancel = cancel;
     t->cancel_ctx = ctx;
     return ++t->wait;
@@ -192,7 +196,7 @@ static bool cancel_sleep(struct task *t, void *ctx) {
 }
 
 void task_sleep(struct task *t, double seconds, bool is_background) {
-    task_park(t, cancel_sleep, NULL);
+    task_park(t, "sleep", cancel_sleep, NULL);
     t->timer.is_background = is_background;
     if (seconds > 0) {
         timer_start(&t->rt->timers, &t->timer, timer_after(seconds));
@@ -295,6 +299,7 @@ static void give_coroutine(struct task *t) {
 }
 
 static void free_task(struct task *t) {
+    free(t->name);
     unref(t, &t->failure);
     if (t->L) {
         give_coroutine(t);
@@ -320,13 +325,14 @@ struct task *task_spawn(struct runtime *rt, lua_State *L, int nargs) {
     lua_checkstack(t->L, nargs + 2);
     lua_xmove(L, t->L, nargs + 2);
     t->request = parent ? parent->request : 0;
+    t->client_fd = parent ? -abs(parent->client_fd) : 0;
     if (parent && parent->context) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, parent->context);
         t->context = luaL_ref(L, LUA_REGISTRYINDEX);
     }
     list_append(&rt->tasks, &t->all);
     rt->live++;
-    rt->spawned++;
+    t->id = ++rt->spawned;
     enqueue(t);
     return t;
 }
@@ -449,6 +455,7 @@ void task_release(struct task *t) {
         return;
     }
     if (list_is_empty(&t->all)) {
+        unjoined_note(t);
         free_task(t);
     } else { // a collector may be running: the log waits for the turn's end
         t->is_orphan = true;
@@ -462,6 +469,7 @@ void task_free_rest(struct runtime *rt) {
         while (!list_is_empty(lists[i])) {
             struct task *t = list_entry(lists[i]->next, struct task, all);
             list_remove(&t->all);
+            free(t->name);
             free(t);
         }
     }
@@ -540,7 +548,9 @@ static void resume(struct task *t) {
     t->is_started = true;
     t->state = TASK_RUNNING;
     rt->current = t;
+    monitor_begin(&rt->monitor, t->client_fd);
     int status = lua_resume(t->L, t->value_count);
+    monitor_end(&rt->monitor);
     rt->current = outer;
     if (status != LUA_YIELD) {
         finish(t, status);

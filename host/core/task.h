@@ -10,7 +10,7 @@
 //           return task_yield(L);                   // cancelled, or out of
 //           time
 //       }
-//       thing->wait = task_park(t, on_cancel, thing);
+//       thing->wait = task_park(t, "thing", on_cancel, thing);
 //       return task_yield(L);                       // the last statement
 //   }
 //   ...later: lua_pushstring(t->L, "value"); task_wake(t, thing->wait, 1);
@@ -73,6 +73,7 @@ struct task {
     struct scope *scopes;
     struct group *group; // all, map, race: who is told of the end
     uint32_t group_index;
+    uint64_t id;         // 1 is the first that was spawned
     uint64_t request;    // number of the request that it serves, or 0
     uint32_t wait;       // generation of the current wait
     uint32_t wait_place; // for who waits in a queue by number
@@ -84,12 +85,17 @@ struct task {
     int references;      // handle, run; freed at 0
     int spawn_line;
     const char *spawn_source; // lives as long as the function at L's bottom
+    char *name;               // given by the user, or NULL
+    const char *waits_for;    // what task_park was told
+    uint64_t since_ms;        // the loop's time when it was parked
+    int client_fd;            // as struct monitor's
     uint8_t state;
     bool is_started;
     bool is_cancelled;   // sticky: each later wait raises
     bool is_raising;     // to be resumed with what interrupted it
     bool is_interrupted; // cancelled, or a scope of it has expired
     bool is_joined;      // somebody saw the outcome
+    bool is_awaitable;   // spawned by a script, which could join it
     bool is_orphan;      // failed, and its handle is gone: to be logged
     void (*on_end)(struct task *t, void *arg); // C's own join
     void *on_end_arg;
@@ -112,8 +118,10 @@ void task_release(struct task *t);
 // be woken with the error, and the caller returns task_yield.
 struct task *task_current(lua_State *L, struct runtime *rt);
 
-// task_park marks the task as waiting and returns the wait's generation.
-uint32_t task_park(struct task *t, task_cancel_fn *cancel, void *ctx);
+// task_park marks the task as waiting and returns the wait's generation. what
+// it waits for is a literal, a word or two for those who look.
+uint32_t task_park(struct task *t, const char *what, task_cancel_fn *cancel,
+                   void *ctx);
 
 // task_yield ends a C function that parked.
 int task_yield(lua_State *L);

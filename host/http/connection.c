@@ -240,6 +240,7 @@ static void start(struct http_connection *c) {
     c->state = CONN_RUNNING;
     c->deadline_ns = never;
     s->requests++;
+    s->taken++;
     s->handler.on_request(c->request, s->handler.arg);
 }
 

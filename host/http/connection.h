@@ -25,6 +25,7 @@ struct http_server {
     uint32_t free_count;
     uint32_t connections;
     uint32_t requests; // with the owner
+    uint64_t taken;    // requests in all
     uint32_t handles;  // listener and idle, until closed
     int port;
     bool is_unix;

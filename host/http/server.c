@@ -390,6 +390,10 @@ int http_server_port(const struct http_server *s) {
     return s->port;
 }
 
+uint64_t http_server_requests(const struct http_server *s) {
+    return s->taken;
+}
+
 uint32_t http_server_connections(const struct http_server *s) {
     return s->connections;
 }

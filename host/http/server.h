@@ -92,6 +92,9 @@ int http_server_port(const struct http_server *s);
 // http_server_connections returns how many connections are open.
 uint32_t http_server_connections(const struct http_server *s);
 
+// http_server_requests returns how many requests have come so far.
+uint64_t http_server_requests(const struct http_server *s);
+
 // http_respond answers and takes the request back. Of the response, is_head
 // and persist are set here. The answer leaves at the end of the turn.
 void http_respond(struct http_request *r, struct response *response);

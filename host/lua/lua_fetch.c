@@ -233,7 +233,7 @@ static int l_fetch(lua_State *L) {
     x->task = t;
     x->want = WANT_END;
     start(L, x, false, on_end);
-    x->wait = task_park(t, abandon_all, x);
+    x->wait = task_park(t, "fetch", abandon_all, x);
     return task_yield(L);
 }
 
@@ -280,7 +280,7 @@ static int wait_for(lua_State *L, enum want want) {
     }
     x->want = want;
     x->task = t;
-    x->wait = task_park(t, abandon, x);
+    x->wait = task_park(t, "fetch", abandon, x);
     return task_yield(L);
 }
 

@@ -475,6 +475,11 @@ static int l_server_port(lua_State *L) {
     return 1;
 }
 
+static int l_server_requests(lua_State *L) {
+    lua_pushnumber(L, (double)http_server_requests(*check_server(L)));
+    return 1;
+}
+
 static int l_server_connections(lua_State *L) {
     lua_pushinteger(L, (int)http_server_connections(*check_server(L)));
     return 1;
@@ -532,6 +537,7 @@ static const luaL_Reg functions[] = {{"listen", l_listen},
 
 static const luaL_Reg server_methods[] = {{"port", l_server_port},
                                           {"connections", l_server_connections},
+                                          {"requests", l_server_requests},
                                           {"stop", l_server_stop},
                                           {"close", l_server_close},
                                           {NULL, NULL}};

@@ -201,7 +201,7 @@ static int l_load(lua_State *L) {
     lua_model_hold(L, m, 1);
     l->m = m;
     l->task = t;
-    l->wait = task_park(t, forget_load, l);
+    l->wait = task_park(t, "model load", forget_load, l);
     fetch_rows(p->shared, &m->schema, &v, 1, on_loaded, l);
     buf_clear(&id);
     return task_yield(L);
@@ -234,7 +234,7 @@ static int load_list(lua_State *L, bool is_shadows) {
     l->task = t;
     l->is_list = true;
     l->is_shadows = is_shadows;
-    l->wait = task_park(t, forget_load, l);
+    l->wait = task_park(t, "model load", forget_load, l);
     fetch_rows(p->shared, &m->schema, ids, n, on_loaded, l)->with_expired =
         is_shadows;
     free(ids);

@@ -9,6 +9,7 @@
 #include "lua/lua_http.h"
 #include "lua/lua_json.h"
 #include "lua/lua_model.h"
+#include "lua/lua_monitor.h"
 #include "lua/lua_redis.h"
 #include "lua/lua_task.h"
 #include "lua/lua_util.h"
@@ -41,6 +42,7 @@ static const luaL_Reg modules_in_c[] = {{"neap.core.error", luaopen_neap_error},
                                         {"neap.core.json", luaopen_neap_json},
                                         {"neap.core.luv", luaopen_neap_luv},
                                         {"neap.core.model", luaopen_neap_model},
+                                        {"neap.core.monitor", luaopen_neap_monitor},
                                         {"neap.core.redis", luaopen_neap_redis},
                                         {"neap.core.task", luaopen_neap_task},
                                         {"neap.core.util", luaopen_neap_util},

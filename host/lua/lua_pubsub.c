@@ -165,8 +165,8 @@ static int l_subscription(lua_State *L) {
     s->rt = p->rt;
     s->ring = ring;
     s->limit = (uint32_t)limit;
-    waitq_init(&s->asking);
-    waitq_init(&s->settling);
+    waitq_init(&s->asking, "message");
+    waitq_init(&s->settling, "subscription");
     if (!p->pubsub) {
         p->pubsub = pubsub_new(p->rt, &p->options, &events);
     }

@@ -213,7 +213,7 @@ static int finish_step(lua_State *L, struct box *b, struct task *t) {
     }
     b->task = t;
     b->is_parked = true;
-    b->wait = task_park(t, abandon, b);
+    b->wait = task_park(t, "query", abandon, b);
     return task_yield(L);
 }
 

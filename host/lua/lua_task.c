@@ -61,6 +61,7 @@ static int l_spawn(lua_State *L) {
     lua_insert(L, 1);
     luaL_argcheck(L, lua_gettop(L) < values_max, 2, "too many arguments");
     struct task *t = task_spawn(rt, L, lua_gettop(L) - 2);
+    t->is_awaitable = true;
     *(struct task **)lua_touserdata(L, 1) = t;
     return 1;
 }
@@ -98,7 +99,7 @@ static int l_join(lua_State *L) {
     if (t == other) {
         return lua_fail(L, "task.deadlock", "a task cannot join itself");
     }
-    task_park(t, leave_joiners, NULL);
+    task_park(t, "join", leave_joiners, NULL);
     list_append(&other->joiners, &t->link);
     return task_yield(L);
 }
@@ -284,8 +285,12 @@ static struct waitq *check_waitq(lua_State *L) {
     return luaL_checkudata(L, 1, WAITQ);
 }
 
+// waitq(what) -> a queue of tasks that wait for that
 static int l_waitq(lua_State *L) {
-    waitq_init(lua_newuserdata(L, sizeof(struct waitq)));
+    static const char *const names[] = {
+        "channel", "event", "luv", "module", "pool", "semaphore", NULL};
+    const char *what = names[luaL_checkoption(L, 1, NULL, names)];
+    waitq_init(lua_newuserdata(L, sizeof(struct waitq)), what);
     luaL_getmetatable(L, WAITQ);
     lua_setmetatable(L, -2);
     return 1;
@@ -386,6 +391,8 @@ int luaopen_neap_task(lua_State *L) {
     lua_setfield(L, -2, "FAIL");
     lua_pushlightuserdata(L, (void *)&task_suspend_key);
     lua_setfield(L, -2, "SUSPEND");
+    lua_pushliteral(L, "neap.output"); // in the context: where prints go
+    lua_setfield(L, -2, "OUTPUT");
     new_class(L, rt, WAITQ, waitq_methods, l_waitq_gc);
     new_class(L, rt, SCOPE, NULL, l_scope_gc);
     lua_pop(L, 2);

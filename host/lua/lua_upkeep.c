@@ -248,7 +248,7 @@ static int l_ids(lua_State *L) {
     lua_model_hold(L, m, 1);
     a->m = m;
     a->task = t;
-    a->wait = task_park(t, forget_ask, a);
+    a->wait = task_park(t, "model load", forget_ask, a);
     ids_of_ordinals(p->shared, &m->schema, ordinals, n, on_ids, a);
     free(ordinals);
     return task_yield(L);

@@ -120,6 +120,28 @@ static int l_module(lua_State *L) {
     return 0;
 }
 
+// source(name) -> the text of a module in the binary, or nil
+static int l_source(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    for (const struct module *m = modules; m->name; m++) {
+        if (strcmp(m->name, name) == 0) {
+            lua_pushlstring(L, m->start, (size_t)(m->end - m->start));
+            return 1;
+        }
+    }
+    return 0;
+}
+
+// modules() -> the names of the modules in the binary
+static int l_modules(lua_State *L) {
+    lua_newtable(L);
+    for (int i = 0; modules[i].name; i++) {
+        lua_pushstring(L, modules[i].name);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 static const luaL_Reg functions[] = {{"now", l_now},
                                      {"monotonic", l_monotonic},
                                      {"random_bytes", l_random_bytes},
@@ -130,6 +152,8 @@ static const luaL_Reg functions[] = {{"now", l_now},
                                      {"stop", l_stop},
                                      {"counters", l_counters},
                                      {"module", l_module},
+                                     {"source", l_source},
+                                     {"modules", l_modules},
                                      {NULL, NULL}};
 
 int luaopen_neap_util(lua_State *L) {

@@ -272,7 +272,7 @@ void value_wait(struct conn *c, struct task *t, enum value_shape shape) {
     t->wait_place = conn_place(c);
     struct waiter *w = conn_wait(c, &value_sink, t);
     w->shape = (uint16_t)shape;
-    w->wait = task_park(t, forget_call, c);
+    w->wait = task_park(t, "redis", forget_call, c);
 }
 
 static bool discard_loan(struct task *t, void *ctx) {
@@ -285,7 +285,7 @@ void value_wait_loan(struct conn *c, struct task *t, double seconds) {
     t->wait_place = conn_place(c);
     conn_limit(c, seconds);
     struct waiter *w = conn_wait(c, &value_sink, t);
-    w->wait = task_park(t, discard_loan, c);
+    w->wait = task_park(t, "redis, blocking", discard_loan, c);
 }
 
 // -- one task, several replies
@@ -413,6 +413,6 @@ void value_batch_wait(struct value_batch *b, uint16_t shape, uint64_t end) {
 }
 
 void value_batch_park(struct value_batch *b) {
-    b->wait = task_park(b->task, forget_batch, b);
+    b->wait = task_park(b->task, "redis", forget_batch, b);
     conn_wait_all(b->conn, b->queued);
 }

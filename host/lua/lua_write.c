@@ -183,7 +183,7 @@ static int commit_and_wait(lua_State *L, struct model *m, struct task *t,
     c->task = t;
     w->ctx = c;
     w->done = on_call_done;
-    c->wait = task_park(t, forget_call, c);
+    c->wait = task_park(t, "model write", forget_call, c);
     commit_add(&m->commit, w);
     return task_yield(L);
 }
@@ -411,7 +411,7 @@ static int wait_many(lua_State *L, struct model *m, struct many *many) {
         return 1;
     }
     lua_model_hold(L, m, 1);
-    many->wait = task_park(many->task, forget_many, many);
+    many->wait = task_park(many->task, "model write", forget_many, many);
     return task_yield(L);
 }
 

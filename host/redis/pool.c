@@ -324,7 +324,7 @@ struct pool *pool_new(struct runtime *rt, struct redis_url *url,
     p->shared = conn_new(rt, &p->options, CONN_SHARED, &shared_owner, p);
     list_init(&p->idle);
     list_init(&p->busy);
-    waitq_init(&p->choked);
+    waitq_init(&p->choked, "redis, sending");
     timer_init(&p->reaper, on_reap);
     timer_init(&p->pulse, on_pulse);
     p->reaper.is_background = p->pulse.is_background = true;

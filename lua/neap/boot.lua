@@ -126,7 +126,7 @@ function require(name)
   local value = loaded[name]
   if value ~= nil then return value end
   local loader = load_module(name)
-  local entry = { by = running(), queue = task.waitq() }
+  local entry = { by = running(), queue = task.waitq "module" }
   loading[name] = entry
   local ok, result = pcall(loader, name)
   loading[name] = nil
@@ -149,9 +149,12 @@ end
 
 io.stdout:setvbuf("line") -- whoever reads a service's output sees it at once
 
---- print(...): as Lua's, but __tostring may wait.
+--- print(...): as Lua's, but __tostring may wait. What a line of a console prints goes there.
 function print(...)
   local out, n = { ... }, select("#", ...)
   for i = 1, n do out[i] = tostring(out[i]) end
-  io.stdout:write(table.concat(out, "\t", 1, n), "\n")
+  local text = table.concat(out, "\t", 1, n) .. "\n"
+  local context = task.context()
+  local output = context and context[task.OUTPUT]
+  if not (output and output(text)) then io.stdout:write(text) end
 end

@@ -312,6 +312,12 @@ function Server:close() self.core:close() end
 --- server:connections(): how many are open.
 function Server:connections() return self.core:connections() end
 
+--- server:requests(): how many have come so far.
+function Server:requests() return self.core:requests() end
+
+--- http.open_servers: the servers that listen, as keys.
+M.open_servers = setmetatable({}, { __mode = "k" })
+
 local listen_options = { host = true, port = true, path = true, backlog = true,
   max_connections = true, max_head = true, max_headers = true, max_body = true,
   header_timeout = true, body_timeout = true, idle_timeout = true, write_timeout = true,
@@ -343,6 +349,7 @@ function App:listen(options)
     s.url = ("http://%s:%d"):format(s.host:find(":", 1, true) and "[" .. s.host .. "]" or s.host,
       s.port)
   end
+  M.open_servers[s] = true
   return s
 end
 

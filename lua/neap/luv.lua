@@ -26,7 +26,7 @@ refuse("walk", "it would hand out the host's own handles")
 --
 --   local stat = neap.await(uv.fs_stat, "/etc/hosts")
 function uv.await(fn, ...)
-  local queue = task.waitq()
+  local queue = task.waitq "luv"
   local count, results
   local args, n = { ... }, select("#", ...)
   args[n + 1] = function(...)

@@ -1,15 +1,28 @@
 -- main: what the command line's arguments mean.
 local usage = [=[
 usage: neap [options] [script.lua [args...]]
+       neap attach PATH [-e CODE]
+       neap check FILE.lua...
        neap model list|sync|verify|drop|stats FILE.lua [MODEL...]
 
-  script.lua     runs it; "-" reads it from standard input
+  script.lua     runs it; "-" reads it from standard input. Without a script, or
+                 -e or -l, neap is a prompt (from a pipe it runs line by line)
+  -i             a prompt besides the script
   -e CODE        runs CODE (may be repeated, and come before a script)
   -l NAME        requires the module NAME
+  --console PATH opens a console on that socket, for neap attach
+  --slow MS      logs what holds the loop up for longer, while it does (100 by
+                 default; 0: nothing)
+  --max-slice MS ends what holds it up for longer with an error
+  --debug        also tells of tasks that nobody joined, and of repeated queries
+  --profile FILE samples where Lua code spends its time, as folded stacks
   -v             prints the version
   -h, --help     prints this
-  model ...      looks after the models that FILE.lua defines; as the first
-                 argument only (neap model --help; ./model runs a file)
+  attach ...     the prompt of a running process (neap attach --help)
+  check ...      looks for errors without running (neap check --help)
+  model ...      looks after the models that FILE.lua defines (neap model
+                 --help); these three as the first argument only: ./model runs
+                 a file
 
 The script's arguments are in `arg` and `...`. NEAP_REDIS_URL says which Redis
 neap.redis() uses; without it a private redis-server keeps its data in .neap/
@@ -23,16 +36,23 @@ local function fail(text)
   util.stop(2)
 end
 
--- parse returns the steps to take: {kind, text}, and where the script stands.
+local valued = { ["--console"] = true, ["--slow"] = true, ["--max-slice"] = true,
+  ["--profile"] = true }
+
+-- parse returns the steps to take: {kind, text}; where the script stands; and the settings by
+-- option.
 local function parse(argv)
-  local steps, i = {}, 1
+  local steps, set, i = {}, {}, 1
   while argv[i] do
     local a = argv[i]
-    local letter, rest = a:match("^%-([elvh])(.*)$")
+    local letter, rest = a:match("^%-([elvhi])(.*)$")
+    local long, value = a:match("^(%-%-[%a-]+)=?(.*)$")
     if a == "--help" or letter == "h" and rest == "" then
       steps[#steps + 1] = { "help" }
     elseif letter == "v" and rest == "" then
       steps[#steps + 1] = { "version" }
+    elseif letter == "i" and rest == "" or a == "--debug" then
+      set[a] = true
     elseif letter == "e" or letter == "l" then
       if rest == "" then
         i = i + 1
@@ -40,14 +60,21 @@ local function parse(argv)
         if not rest then return nil, "-" .. letter .. " needs an argument" end
       end
       steps[#steps + 1] = { letter, rest }
+    elseif long and valued[long] then
+      if not a:find("=", 1, true) then
+        i = i + 1
+        value = argv[i]
+      end
+      if not value or value == "" then return nil, long .. " needs an argument" end
+      set[long] = value
     elseif a == "-" or a:sub(1, 1) ~= "-" then
-      return steps, i
+      return steps, i, set
     else
       return nil, "unknown option " .. a .. " (neap --help lists them)"
     end
     i = i + 1
   end
-  return steps
+  return steps, nil, set
 end
 
 -- set_arg fills `arg` as luajit does: the script at 0, options below it.
@@ -73,15 +100,65 @@ local function run_script(argv, place)
   chunk(unpack(args, 1, #args))
 end
 
-return function(argv)
-  if argv[1] == "model" then return require "neap.model_cli"(argv, run_script) end
-  local steps, place = parse(argv)
-  if not steps then return fail(place) end
-  if not place and #steps == 0 then
-    place = #argv + 1
-    argv[place] = "-"
+-- milliseconds reads the value of an option, in seconds; nil if it is none.
+local function milliseconds(text, default)
+  local n = tonumber(text or default)
+  return n and n >= 0 and n < 1e9 and n / 1000 or nil
+end
+
+-- start_watching does what the options about the running process say. Returns what is wrong.
+local function start_watching(set)
+  local live = require "neap.live"
+  local slow = milliseconds(set["--slow"], set["--debug"] and 50 or 100)
+  local max_slice = milliseconds(set["--max-slice"], 0)
+  if not slow then return "--slow: milliseconds expected, got " .. set["--slow"] end
+  if not max_slice then
+    return "--max-slice: milliseconds expected, got " .. set["--max-slice"]
   end
+  live.debug { slow = slow, max_slice = max_slice }
+  if set["--debug"] then live.debug { unjoined = true, repeats = true } end
+  if set["--console"] then require("neap.console").open(set["--console"]) end
+  local path = set["--profile"]
+  if path then
+    local file, err = io.open(path, "w")
+    if not file then return "--profile: " .. err end
+    local core = require "neap.core.monitor"
+    core.watch(slow, max_slice) -- which holds the profiler
+    core.profile_start(1)
+    require("neap.at_exit").add(function()
+      file:write((core.profile_stop()))
+      file:close()
+    end)
+  end
+end
+
+-- start_repl opens the prompt; the process ends with it.
+local function start_repl(open_socket)
+  local fd = open_socket()
+  if not fd then error("no socket for the prompt is to be had", 0) end
+  require("neap.console").on_socket(fd, function() util.stop(0) end)
+end
+
+-- run_beside runs the script and opens the prompt: when the script has ended, or waits on and on.
+local function run_beside(argv, place, open_socket)
+  local task = require "neap.task"
+  local is_terminal = require("luv").guess_handle(0) == "tty"
+  local script = task.spawn(run_script, argv, place)
+  local _, err = pcall(task.timeout, is_terminal and 0.2 or 1e9, script.join, script)
+  if script:status() == "failed" then
+    io.stderr:write("neap: ", tostring(err), "\n")
+  end
+  start_repl(open_socket)
+end
+
+return function(argv, open_socket)
+  if argv[1] == "model" then return require "neap.model_cli"(argv, run_script) end
+  if argv[1] == "check" then return require "neap.check"(argv) end
+  local steps, place, set = parse(argv)
+  if not steps then return fail(place) end
   set_arg(argv, place or #argv + 1)
+  local wrong = start_watching(set)
+  if wrong then return fail(wrong) end
   for _, step in ipairs(steps) do
     local kind, text = step[1], step[2]
     if kind == "help" then
@@ -96,5 +173,7 @@ return function(argv)
       _G[text] = require(text)
     end
   end
-  if place then run_script(argv, place) end
+  if place and set["-i"] then return run_beside(argv, place, open_socket) end
+  if place then return run_script(argv, place) end
+  if set["-i"] or #steps == 0 then return start_repl(open_socket) end
 end

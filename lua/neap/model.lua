@@ -58,6 +58,9 @@ local function become(model, row, shadow, id)
   return setmetatable(row, model.class)
 end
 
+--- model.methods: of all models.
+M.methods = Model
+
 --- Model:create({ ... }, { ttl = seconds }): stores a new row and returns it. Raises
 -- model.invalid (fields: what is wrong, by name), model.exists, model.unique.
 function Model:create(attributes, options)

@@ -5,9 +5,12 @@ local core = require "neap.core.model"
 local errors = require "neap.core.error"
 local util = require "neap.core.util"
 local task = require "neap.task"
+local layout = require "neap.layout"
 local model_stats = require "neap.model_stats"
 local model_sync = require "neap.model_sync"
 local monotonic = util.monotonic
+local count_text, bytes_text, duration_text = layout.count, layout.bytes, layout.duration
+local plural, table_text = layout.plural, layout.columns
 
 local usage = [=[
 usage: neap model COMMAND FILE.lua [MODEL...] [options]
@@ -30,51 +33,6 @@ The status is 0, 1 if something failed or verify found what was not repaired,
 
 local function report(text)
   io.stderr:write("neap: ", text, "\n")
-end
-
--- text ----------------------------------------------------------------------
-
-local function count_text(n)
-  local digits = ("%.0f"):format(n):reverse():gsub("(%d%d%d)(%d)", "%1,%2")
-  while digits:find("%d%d%d%d") do digits = digits:gsub("(%d%d%d)(%d)", "%1,%2") end
-  return digits:reverse()
-end
-
-local function plural(n, noun)
-  return count_text(n) .. " " .. noun .. (n == 1 and "" or "s")
-end
-
-local function duration_text(seconds)
-  if seconds < 60 then return ("%.1f s"):format(seconds) end
-  local minutes = math.floor(seconds / 60)
-  if minutes < 60 then return ("%d min %d s"):format(minutes, seconds % 60) end
-  return ("%d h %d min"):format(minutes / 60, minutes % 60)
-end
-
-local function bytes_text(n)
-  for _, unit in ipairs { "B", "KiB", "MiB", "GiB" } do
-    if n < 1024 then return (unit == "B" and "%d %s" or "%.1f %s"):format(n, unit) end
-    n = n / 1024
-  end
-  return ("%.1f TiB"):format(n)
-end
-
--- table_text lays out lines of words in columns; is_right says by number which are flush
--- right.
-local function table_text(lines, is_right)
-  local widths, text = {}, {}
-  for _, line in ipairs(lines) do
-    for i, word in ipairs(line) do widths[i] = math.max(widths[i] or 0, #word) end
-  end
-  for n, line in ipairs(lines) do
-    local words = {}
-    for i, word in ipairs(line) do
-      local fill = (" "):rep(widths[i] - #word)
-      words[i] = is_right[i] and fill .. word or word .. fill
-    end
-    text[n] = table.concat(words, "  "):gsub(" +$", "")
-  end
-  return table.concat(text, "\n")
 end
 
 -- progress ------------------------------------------------------------------

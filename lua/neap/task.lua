@@ -1,6 +1,7 @@
 -- task: the sugar over the host's tasks. Everything here is reached as
 -- neap.spawn, neap.sleep and so on.
 local core = require "neap.core.task"
+local monitor = require "neap.core.monitor"
 local errors = require "neap.core.error"
 local monotonic = require("neap.core.util").monotonic
 local array = require("neap.core.json").array -- an empty list stays one in JSON
@@ -39,6 +40,24 @@ M.spawn = core.spawn
 --- task:join(): waits for the task's end; its results, or its error raised.
 function Task:join()
   return check(join(self))
+end
+
+--- task:name(text): gives it a name for those who look at neap.tasks(), and returns the task;
+-- without text, its name or nil.
+function Task:name(text)
+  if text == nil then return monitor.name(self) end
+  monitor.name(self, text)
+  return self
+end
+
+--- task:info(): what neap.tasks() says of it.
+function Task:info()
+  return monitor.info(self)
+end
+
+--- task:traceback(): where it is, as text; "" if it has not begun or has ended.
+function Task:traceback()
+  return monitor.traceback(self)
 end
 
 --- neap.sleep(seconds): lets others run for that long; 0 gives way once.
@@ -183,8 +202,8 @@ function M.pool(size)
   if type(size) ~= "number" or size < 1 then
     error("bad argument #1 to 'pool' (a size from 1 expected)", 2)
   end
-  return setmetatable({ size = size, running = 0, room = core.waitq(), empty = core.waitq() },
-    Pool)
+  return setmetatable({ size = size, running = 0, room = core.waitq "pool",
+    empty = core.waitq "pool" }, Pool)
 end
 
 local function leave(pool, ok, ...)
@@ -287,7 +306,7 @@ function M.channel(capacity)
   return setmetatable({
     capacity = capacity, first = 1, count = 0, items = {},
     offers = {}, first_offer = 1, last_offer = 0, -- capacity 0: who sends what
-    receivers = core.waitq(), senders = core.waitq(),
+    receivers = core.waitq "channel", senders = core.waitq "channel",
   }, Channel)
 end
 
@@ -299,7 +318,7 @@ end
 -- if the channel was closed. Each has a queue of its own, as one that is
 -- cancelled must not answer for another.
 local function offer(self, value)
-  local queue = core.waitq()
+  local queue = core.waitq "channel"
   self.last_offer = self.last_offer + 1
   self.offers[self.last_offer] = { value = value, queue = queue }
   return check(queue:wait())
@@ -377,7 +396,7 @@ function M.semaphore(permits)
   if type(permits) ~= "number" or permits < 0 then
     error("bad argument #1 to 'semaphore' (a number of permits expected)", 2)
   end
-  return setmetatable({ permits = permits, queue = core.waitq() }, Semaphore)
+  return setmetatable({ permits = permits, queue = core.waitq "semaphore" }, Semaphore)
 end
 
 --- semaphore:acquire(): takes a permit, waiting for it.
@@ -413,7 +432,7 @@ Event.__index = Event
 
 --- neap.event(): a flag to wait for; set wakes all, and stays set.
 function M.event()
-  return setmetatable({ is_set = false, queue = core.waitq() }, Event)
+  return setmetatable({ is_set = false, queue = core.waitq "event" }, Event)
 end
 
 --- event:set(): wakes all who wait; who comes later does not wait.

@@ -155,10 +155,12 @@ end
 
 --- measure.http_server(): a running spec/bench/support/http_server.lua: its handle, its URL, the
 -- pipe that it writes to, its process id. Whoever starts it ends it and closes both.
-function M.http_server()
+function M.http_server(options)
   local out, url = uv.new_pipe(false), neap.channel(1)
+  local args = { unpack(options or {}) }
+  args[#args + 1] = "spec/bench/support/http_server.lua"
   local child, pid = uv.spawn(uv.exepath(), {
-    args = { "spec/bench/support/http_server.lua" }, stdio = { nil, out, 2 },
+    args = args, stdio = { nil, out, 2 },
     env = { "PATH=" .. os.getenv "PATH", "NEAP_REDIS=memory" },
   }, function() end)
   out:read_start(function(_, data)

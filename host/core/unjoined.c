@@ -1,0 +1,50 @@
+// unjoined: tasks that ended without anybody having waited for them.
+#include "core/unjoined.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "core/runtime.h"
+
+enum { places_max = 100, site_size = 256 };
+
+struct unjoined {
+    char sites[places_max][site_size];
+    int count, logged;
+};
+
+void unjoined_set(struct runtime *rt, bool is_on) {
+    if (is_on && !rt->unjoined) {
+        rt->unjoined = xcalloc(1, sizeof *rt->unjoined);
+    } else if (!is_on) {
+        free(rt->unjoined);
+        rt->unjoined = NULL;
+    }
+}
+
+void unjoined_note(struct task *t) {
+    struct unjoined *u = t->rt->unjoined;
+    char site[site_size];
+    if (!u || !t->is_awaitable || t->is_joined || u->count == places_max) {
+        return;
+    }
+    task_spawn_site(t, site, sizeof site);
+    for (int i = 0; i < u->count; i++) {
+        if (strcmp(u->sites[i], site) == 0) {
+            return;
+        }
+    }
+    memcpy(u->sites[u->count++], site, sizeof site);
+    runtime_defer(t->rt, &t->rt->report);
+}
+
+void unjoined_report(struct runtime *rt) {
+    struct unjoined *u = rt->unjoined;
+    for (; u && u->logged < u->count; u->logged++) {
+        log_write(&rt->log, LOG_WARN,
+                  "nobody joined a task spawned at %s (its result, if it has "
+                  "one, is lost)",
+                  u->sites[u->logged]);
+    }
+}
