@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "core/failure.h"
 #include "core/runtime.h"
-#include "lua/lua_error.h"
 #include "lua/lua_util.h"
 
 struct neap {
@@ -45,12 +45,9 @@ static void on_end(struct task *t, void *arg) {
     const char *error = NULL, *traceback = NULL;
     int top = lua_gettop(L);
     if (t->state == TASK_FAILED && !task_was_cancelled(t)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
-        lua_rawgeti(L, -1, 1);
-        lua_rawgeti(L, -2, 2);
-        lua_describe_error(L, lua_gettop(L) - 1);
-        error = lua_tostring(L, -1);
-        traceback = lua_tostring(L, -2);
+        failure_push(t, L);
+        error = lua_tostring(L, -2);
+        traceback = lua_tostring(L, -1);
         t->is_joined = true;
     }
     if (e->fn) {

@@ -25,6 +25,17 @@ local function live(name)
   return function() return require("neap.live")[name] end
 end
 
+--- neap.json.encode(value, { sort = true, indent = 2 }): the value as JSON text. Raises json.encode
+-- with the path of what has no JSON.
+--- neap.json.decode(text): the value of JSON text; raises json.decode with the place. null is
+-- neap.null.
+--- neap.json.array(list): marks a list, so that it is an array even when it is empty.
+--- neap.log.info(format, ...): writes a line to the log, with what string.format makes of it. Its
+-- kin: neap.log.debug, neap.log.warn, neap.log.error.
+--- neap.log.debug(format, ...): see neap.log.info.
+--- neap.log.warn(format, ...): see neap.log.info.
+--- neap.log.error(format, ...): see neap.log.info.
+
 local lazy = {
   stats = live "stats", tasks = live "tasks", task = live "task", debug = live "debug",
   profile = live "profile",

@@ -418,8 +418,8 @@ describe("a failure that nobody joins", function()
     ]]
     assert.equal(0, r.status)
     assert.equal(1, count(r.err, "a task failed: (command line):4: nobody cares"))
+    assert.equal(1, count(r.err, "\n\t(command line):4: in function"))
     assert.equal(1, count(r.err, "spawned at (command line):2"))
-    assert.equal(1, count(r.err, "stack traceback:"))
   end)
 
   case("is logged at the end when its handle is still held", function()

@@ -15,7 +15,7 @@
 static const char usage[] =
     "usage: neap attach PATH [-e CODE]\n\n"
     "  PATH       the socket of `neap --console PATH` or neap.console(path)\n"
-    "  -e CODE    runs CODE there and prints its value (may be repeated: lines)\n"
+    "  -e CODE    runs CODE there and prints its value (may be repeated)\n"
     "\n"
     "Without -e it is a prompt; from a pipe it runs each line, up to the first\n"
     "error. The status is 1 after an error, 2 if the command line is wrong.\n";
@@ -65,34 +65,20 @@ static int greet(struct client *c, bool is_terminal) {
     return 0;
 }
 
-// join appends a line of code to what is there.
-static char *join(char *code, const char *line) {
-    size_t before = code ? strlen(code) + 1 : 0;
-    char *both = realloc(code, before + strlen(line) + 1);
-    if (!both) {
-        abort();
-    }
-    if (before) {
-        both[before - 1] = '\n';
-    }
-    strcpy(both + before, line);
-    return both;
-}
-
-static int run(const char *path, const char *code) {
+static int run(const char *path, char *const *code, int count) {
     struct client c = {.in = STDIN_FILENO,
                        .out = stdout,
                        .err = stderr,
                        .background = -1,
                        .fd = open_socket(path)};
     bool is_terminal =
-        !code && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+        !count && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     int status = 1;
     if (c.fd < 0) {
         return 1;
     }
     if (greet(&c, is_terminal) == 0) {
-        status = code          ? client_run_code(&c, code)
+        status = count         ? client_run_code(&c, code, count)
                  : is_terminal ? editor_run(&c)
                                : client_run_lines(&c);
     }
@@ -101,34 +87,41 @@ static int run(const char *path, const char *code) {
     return status;
 }
 
-int attach_main(int argc, char **argv) {
-    const char *path = NULL;
-    char *code = NULL;
+// parse sorts the arguments; the texts behind -e go to code. Returns -1 to go
+// on, or the exit status.
+static int parse(int argc, char **argv, const char **path, char **code,
+                 int *count) {
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(usage, stdout);
-            free(code);
             return 0;
         }
         if (strcmp(argv[i], "-e") == 0 && i + 1 < argc) {
-            code = join(code, argv[++i]);
+            code[(*count)++] = argv[++i];
         } else if (argv[i][0] == '-') {
-            free(code);
             return wrong("unknown option, or one without its argument: ",
                          argv[i]);
-        } else if (path) {
-            free(code);
+        } else if (*path) {
             return wrong("more than one path: ", argv[i]);
         } else {
-            path = argv[i];
+            *path = argv[i];
         }
     }
-    if (!path) {
-        free(code);
-        return wrong("a path is missing", "");
+    return *path ? -1 : wrong("a path is missing", "");
+}
+
+int attach_main(int argc, char **argv) {
+    const char *path = NULL;
+    char **code = calloc((size_t)argc + 1, sizeof *code);
+    int count = 0;
+    if (!code) {
+        abort();
     }
     atexit(editor_restore);
-    int status = run(path, code);
+    int status = parse(argc, argv, &path, code, &count);
+    if (status < 0) {
+        status = run(path, code, count);
+    }
     free(code);
     return status;
 }

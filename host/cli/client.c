@@ -62,12 +62,12 @@ static void print(struct client *c, const char *text, size_t len) {
     if (c->hide) {
         c->hide(c);
     }
-    bool is_ok = fwrite(text, 1, len, c->out) == len;
+    fwrite(text, 1, len, c->out);
     c->is_mid_line = text[len - 1] != '\n';
     if (c->show && c->is_mid_line) {
         fputc('\n', c->out); // the prompt wants a line of its own
     }
-    if (fflush(c->out) != 0 || !is_ok) {
+    if (fflush(c->out) != 0 || ferror(c->out)) {
         c->is_over = true; // nobody reads any more
     }
     if (c->show) {
@@ -183,7 +183,7 @@ bool client_print_answer(struct client *c) {
         fwrite(c->text, 1, c->text_len, to);
         fputc('\n', to);
         c->is_mid_line = false;
-        if (fflush(to) != 0) {
+        if (fflush(to) != 0 || ferror(to)) {
             c->is_over = true;
         }
     }
@@ -245,7 +245,10 @@ int client_run_lines(struct client *c) {
     return status < 0 ? finish_input(c) : status;
 }
 
-int client_run_code(struct client *c, const char *code) {
-    int status = run_line(c, code, strlen(code));
+int client_run_code(struct client *c, char *const *code, int count) {
+    int status = -1;
+    for (int i = 0; i < count && status < 0; i++) {
+        status = run_line(c, code[i], strlen(code[i]));
+    }
     return status < 0 ? finish_input(c) : status;
 }

@@ -167,7 +167,7 @@ static int read_key(EditLine *el, wchar_t *ch) {
 static unsigned char on_interrupt(EditLine *el, int ch) {
     struct editor *e = editor_of(el);
     (void)ch;
-    fputs("^C", e->client->out);
+    fputs("^C\r\n", e->client->out);
     e->is_interrupted = true;
     return CC_NEWLINE;
 }
@@ -404,13 +404,13 @@ static void read_lines(struct editor *e) {
     int len;
     while (!e->client->is_over) {
         const char *line = el_gets(e->el, &len);
-        if (!line || len <= 0) {
-            break;
-        }
         if (e->is_interrupted) {
             e->is_interrupted = e->is_more = false;
             client_send(e->client, 'C', "", 0); // drops what is not complete
             continue;
+        }
+        if (!line || len <= 0) {
+            break;
         }
         char *text = strdup(line);
         if (!text) {

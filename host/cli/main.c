@@ -8,29 +8,18 @@
 #include <uv.h>
 
 #include "cli/attach.h"
+#include "cli/failure_text.h"
 #include "cli/repl.h"
 #include "neap.h"
 
 static uv_signal_t on_int, on_term;
-
-// print_failure leaves out the frames of the command line's own Lua.
-static void print_failure(const char *error, const char *traceback) {
-    const char *own =
-        strstr(traceback, "\n\t[C]: in function 'xpcall'\n\tneap.main");
-    own = own ? own : strstr(traceback, "\n\tneap.main");
-    int len = own ? (int)(own - traceback) : (int)strlen(traceback);
-    fprintf(stderr, "neap: %s\n", error);
-    if (strchr(traceback, '\t') && len > (int)strlen("stack traceback:")) {
-        fprintf(stderr, "%.*s\n", len, traceback);
-    }
-}
 
 static void on_main_end(neap *n, const char *error, const char *traceback,
                         void *arg) {
     int *is_over = arg;
     *is_over = 1;
     if (error) {
-        print_failure(error, traceback);
+        failure_print(stderr, error, traceback);
         neap_stop(n, 1);
     }
 }

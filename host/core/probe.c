@@ -37,6 +37,7 @@ static struct probe {
     probe_stack_fn *on_stack;
     void *stack_arg;
     const char *code, *message;
+    int raises, raises_left; // errors in a row, in one slice
     char frames[probe_text_max];
     size_t frames_len;
     _Atomic bool has_frames;
@@ -56,15 +57,20 @@ static bool is_about_now(void) {
 // -- on the loop's thread, in the middle of Lua code
 
 static void on_hook(lua_State *L, lua_Debug *ar) {
-    (void)ar;
     if (!is_about_now()) {
         lua_sethook(L, NULL, 0, 0);
         return;
     }
-    // it may clean up for a while; who catches the error and goes on gets
-    // the next one
-    lua_sethook(L, on_hook, LUA_MASKCOUNT, cleanup_instructions);
-    lua_fail(L, probe.code, "%s", probe.message);
+    // it may clean up for a while; who catches the error and goes on gets two
+    // more, at once, then three: so many pcalls are left behind
+    if (probe.raises_left == 0) {
+        probe.raises_left = ++probe.raises;
+    }
+    bool is_last = --probe.raises_left == 0;
+    lua_sethook(L, on_hook, LUA_MASKCOUNT, is_last ? cleanup_instructions : 1);
+    lua_getinfo(L, "Sl", ar);
+    lua_fail(L, probe.code, "%s (at %s:%d)", probe.message, ar->short_src,
+             ar->currentline);
 }
 
 static void on_profile(void *data, lua_State *L, int count, int vmstate) {
@@ -191,6 +197,7 @@ void probe_stop(uint32_t slice, const char *code, const char *message) {
 // -- between slices
 
 void probe_slice_over(struct runtime *rt) {
+    probe.raises = probe.raises_left = 0;
     probe.wanted = WANT_NOTHING;
     lua_sethook(rt->L, NULL, 0, 0);
     luaJIT_setmode(rt->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);

@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "core/memory.h"
 #include "core/monitor.h"
 #include "core/sync.h"
 #include "core/task.h"
@@ -37,6 +38,7 @@ struct runtime {
     struct log log;
     struct timers timers;
     struct monitor monitor;
+    struct memory memory;
     struct profile *profile;   // the one that runs, or NULL
     struct unjoined *unjoined; // NULL: such tasks are not logged
     uv_prepare_t prepare;

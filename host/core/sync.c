@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "core/failure.h"
 #include "core/runtime.h"
 
 // -- waitq
@@ -65,7 +66,7 @@ static void start_child(struct group *g) {
     lua_State *L = g->parent->rt->L;
     uint32_t index = ++g->started;
     int nargs = push_child_function(g, L, index);
-    struct task *t = task_spawn(g->parent->rt, L, nargs);
+    struct task *t = task_spawn_from(g->parent->rt, L, nargs, g->parent->L);
     t->group = g;
     t->group_index = index;
     t->is_joined = true;
@@ -166,6 +167,7 @@ static void keep_outcome(struct group *g, struct task *child) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, g->results);
     int n = task_push_outcome(child, L);
     if (is_failure) {
+        failure_note(g->parent, child);
         lua_rawseti(L, -3, 1);
         lua_pop(L, 2);
         g->is_failed = true;

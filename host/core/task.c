@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "core/failure.h"
 #include "core/runtime.h"
 #include "core/sync.h"
 #include "core/unjoined.h"
@@ -300,6 +301,7 @@ static void give_coroutine(struct task *t) {
 
 static void free_task(struct task *t) {
     free(t->name);
+    free(t->site);
     unref(t, &t->failure);
     if (t->L) {
         give_coroutine(t);
@@ -307,19 +309,41 @@ static void free_task(struct task *t) {
     free(t);
 }
 
+// push_spawner pushes the function that spawns t, the innermost that is not the
+// host's own if there is one, and keeps its line; nil if there is none.
+// // [-0, +1]
+static void push_spawner(lua_State *L, struct task *t) {
+    lua_Debug ar;
+    bool is_found = false;
+    t->spawn_source = "=host";
+    lua_pushnil(L);
+    for (int level = 1; !is_found && lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Slf", &ar);
+        is_found = *ar.what != 'C' && strncmp(ar.source, "=neap", 5) != 0;
+        if (is_found || level == 1) {
+            t->spawn_source = ar.source;
+            t->spawn_line = ar.currentline;
+            lua_replace(L, -2);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+}
+
 struct task *task_spawn(struct runtime *rt, lua_State *L, int nargs) {
+    return task_spawn_from(rt, L, nargs, L);
+}
+
+struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
+                             lua_State *from) {
     struct task *t = new_task(rt);
     struct task *parent = rt->current;
     t->value_count = nargs;
     t->references = 2;
     // the spawner's function lies below: it says where the task comes from
-    lua_Debug ar;
-    t->spawn_source = "=host";
-    if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "Slf", &ar)) {
-        t->spawn_source = ar.source;
-        t->spawn_line = ar.currentline;
-    } else {
-        lua_pushnil(L);
+    push_spawner(from, t);
+    if (from != L) {
+        lua_xmove(from, L, 1);
     }
     lua_insert(L, -nargs - 2);
     lua_checkstack(t->L, nargs + 2);
@@ -373,65 +397,12 @@ static void wake_joiners(struct task *t) {
     while (!list_is_empty(&t->joiners)) {
         struct task *j = list_entry(t->joiners.next, struct task, link);
         list_remove(&j->link);
+        if (t->state == TASK_FAILED) {
+            failure_note(j, t);
+        }
         int n = task_push_outcome(t, j->L);
         task_wake(j, j->wait, n);
     }
-}
-
-// push_traceback pushes onto L where `from`, which raised `message`, stood.
-// LuaJIT no longer knows the line of a frame whose own instruction failed, but
-// it put "file:line:" in front of the message. // [-0, +1]
-static void push_traceback(lua_State *L, lua_State *from, const char *message) {
-    luaL_traceback(L, from, NULL, 0);
-    lua_Debug ar;
-    if (!message || !lua_getstack(from, 0, &ar) ||
-        !lua_getinfo(from, "Sl", &ar) || ar.currentline >= 0 ||
-        *ar.what == 'C') {
-        return;
-    }
-    size_t n = strlen(ar.short_src);
-    const char *text = lua_tostring(L, -1), *frame = strstr(text, "\n\t");
-    if (!frame || strncmp(message, ar.short_src, n) != 0 || message[n] != ':') {
-        return;
-    }
-    frame += 2 + n;
-    size_t digits = strspn(message + n + 1, "0123456789");
-    lua_pushlstring(L, text, (size_t)(frame - text));
-    lua_pushlstring(L, message + n, digits + 1);
-    lua_pushstring(L, frame);
-    lua_concat(L, 3);
-    lua_remove(L, -2);
-}
-
-// keep_failure stores the error and where it happened. The coroutine's stack
-// is still there: LuaJIT unwinds only the C side of a dead coroutine. It may
-// be full, so the work is done on another.
-static void keep_failure(struct task *t) {
-    lua_State *L = t->rt->L;
-    lua_checkstack(L, 8);
-    lua_xmove(t->L, L, 1);
-    lua_settop(t->L, 0);
-    lua_createtable(L, 2, 0);
-    lua_insert(L, -2);
-    bool is_text = lua_type(L, -1) == LUA_TSTRING;
-    push_traceback(L, t->L, is_text ? lua_tostring(L, -1) : NULL);
-    lua_rawseti(L, -3, 2);
-    lua_rawseti(L, -2, 1);
-    t->failure = luaL_ref(L, LUA_REGISTRYINDEX);
-}
-
-// log_failure tells of an error that nobody joined.
-static void log_failure(struct task *t) {
-    lua_State *L = t->rt->L;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
-    lua_rawgeti(L, -1, 1);
-    lua_rawgeti(L, -2, 2);
-    lua_describe_error(L, lua_gettop(L) - 1);
-    char site[256];
-    task_spawn_site(t, site, sizeof site);
-    log_write(&t->rt->log, LOG_ERROR, "a task failed: %s\n%s\nspawned at %s",
-              lua_tostring(L, -1), lua_tostring(L, -2), site);
-    lua_pop(L, 4);
 }
 
 void task_report_failures(struct runtime *rt, bool all) {
@@ -440,7 +411,7 @@ void task_report_failures(struct runtime *rt, bool all) {
         next = n->next;
         struct task *t = list_entry(n, struct task, all);
         if (!t->is_joined && (all || t->is_orphan)) {
-            log_failure(t);
+            failure_log(t);
             t->is_joined = true;
         }
         if (t->is_orphan) {
@@ -470,6 +441,7 @@ void task_free_rest(struct runtime *rt) {
             struct task *t = list_entry(lists[i]->next, struct task, all);
             list_remove(&t->all);
             free(t->name);
+            free(t->site);
             free(t);
         }
     }
@@ -501,7 +473,7 @@ static void finish(struct task *t, int status) {
     } else {
         t->state = TASK_FAILED;
         rt->failed++;
-        keep_failure(t);
+        failure_keep(t);
     }
     rt->live--;
     list_remove(&t->all);
@@ -509,6 +481,8 @@ static void finish(struct task *t, int status) {
         task_scope_close(t->scopes);
     }
     unref(t, &t->context);
+    unref(t, &t->cause);
+    unjoined_end(t);
     if (!list_is_empty(&t->joiners)) {
         wake_joiners(t);
     }
@@ -548,6 +522,9 @@ static void resume(struct task *t) {
     t->is_started = true;
     t->state = TASK_RUNNING;
     rt->current = t;
+    if (rt->memory.is_short) {
+        memory_recover(&rt->memory, rt->L);
+    }
     monitor_begin(&rt->monitor, t->client_fd);
     int status = lua_resume(t->L, t->value_count);
     monitor_end(&rt->monitor);

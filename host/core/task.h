@@ -80,12 +80,14 @@ struct task {
     int value_count;     // values on L to resume with
     int anchor;          // registry reference of L
     int context;         // registry reference of the task-local table, or 0
-    int failure;         // registry reference of {error, traceback}, or 0
+    int failure;         // registry reference of {error, trace, site}, or 0
+    int cause;           // the same of a task that it joined, or 0
     int shield;          // > 0: cancel and outer deadlines are held back
     int references;      // handle, run; freed at 0
     int spawn_line;
     const char *spawn_source; // lives as long as the function at L's bottom
     char *name;               // given by the user, or NULL
+    char *site;               // where it was spawned, if that is wanted
     const char *waits_for;    // what task_park was told
     uint64_t since_ms;        // the loop's time when it was parked
     int client_fd;            // as struct monitor's
@@ -105,6 +107,11 @@ struct task {
 // a task that calls it. The caller owns one reference (task_release).
 // // [-(nargs + 1), +0]
 struct task *task_spawn(struct runtime *rt, lua_State *L, int nargs);
+
+// task_spawn_from is task_spawn for a coroutine `from` that does not run: it
+// says where the task comes from.
+struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
+                             lua_State *from);
 
 // task_start runs a task just spawned at once, until its first wait. Only
 // for loop callbacks: no other task may be running.

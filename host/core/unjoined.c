@@ -23,19 +23,24 @@ void unjoined_set(struct runtime *rt, bool is_on) {
     }
 }
 
+void unjoined_end(struct task *t) {
+    if (t->rt->unjoined && t->is_awaitable && !t->is_joined) {
+        t->site = xmalloc(site_size);
+        task_spawn_site(t, t->site, site_size);
+    }
+}
+
 void unjoined_note(struct task *t) {
     struct unjoined *u = t->rt->unjoined;
-    char site[site_size];
-    if (!u || !t->is_awaitable || t->is_joined || u->count == places_max) {
+    if (!u || !t->site || t->is_joined || u->count == places_max) {
         return;
     }
-    task_spawn_site(t, site, sizeof site);
     for (int i = 0; i < u->count; i++) {
-        if (strcmp(u->sites[i], site) == 0) {
+        if (strcmp(u->sites[i], t->site) == 0) {
             return;
         }
     }
-    memcpy(u->sites[u->count++], site, sizeof site);
+    memcpy(u->sites[u->count++], t->site, site_size);
     runtime_defer(t->rt, &t->rt->report);
 }
 

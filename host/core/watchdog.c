@@ -3,9 +3,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <uv.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "core/probe.h"
 #include "core/runtime.h"
@@ -42,23 +44,43 @@ static uint32_t current_slice(struct watchdog *dog) {
 
 // -- what is reported
 
+static bool is_host_frame(const char *line, size_t len) {
+    return (len > 5 && memcmp(line, "neap.", 5) == 0) ||
+           (len > 8 && memcmp(line, "[builtin", 8) == 0);
+}
+
+// list_frames appends the lines of a stack, with or without the host's own.
+static void list_frames(struct buf *out, const char *text, size_t len,
+                        bool with_host) {
+    while (len) {
+        const char *end = memchr(text, '\n', len);
+        size_t n = end ? (size_t)(end - text) : len;
+        if (n && (with_host || !is_host_frame(text, n))) {
+            buf_printf(out, "\n\t%.*s", (int)n, text);
+        }
+        n += end != NULL;
+        text += n;
+        len -= n;
+    }
+}
+
 static void report(struct watchdog *dog, const char *text, size_t len,
                    const char *where) {
     double seconds = (double)(uv_hrtime() - dog->since_ns) / 1e9;
-    char indented[2 * probe_text_max];
-    size_t n = 0;
-    for (size_t i = 0; i < len && n < sizeof indented - 8; i++) {
-        if (i == 0 || text[i - 1] == '\n') {
-            indented[n++] = '\t';
-        }
-        indented[n++] = text[i];
+    struct buf frames = {0};
+    char site[256] = "?";
+    struct task *t = dog->rt->current; // it stays while the slice lasts
+    if (t) {
+        task_spawn_site(t, site, sizeof site);
     }
-    while (n && indented[n - 1] == '\n') {
-        n--;
+    list_frames(&frames, text, len, false);
+    if (frames.len == 0) {
+        list_frames(&frames, text, len, true);
     }
     log_write(&dog->rt->log, LOG_WARN,
-              "a task has held the loop up for %.3f s%s, at\n%.*s", seconds,
-              where, (int)n, indented);
+              "a task has held the loop up for %.3f s%s, at%s\n\tspawned at %s",
+              seconds, where, buf_cstr(&frames), site);
+    buf_clear(&frames);
     if (!dog->is_reported) {
         dog->is_reported = true;
         monitor_of(dog)->slow++;

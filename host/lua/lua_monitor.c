@@ -248,6 +248,15 @@ static int l_unwatch(lua_State *L) {
     return 0;
 }
 
+// limit_memory(bytes): what Lua may hold; 0: no limit
+static int l_limit_memory(lua_State *L) {
+    struct runtime *rt = runtime_of(L);
+    double bytes = luaL_checknumber(L, 1);
+    luaL_argcheck(L, bytes >= 0 && bytes < 1e15, 1, "bytes expected, 0 or more");
+    memory_limit(&rt->memory, L, &rt->monitor, (size_t)bytes);
+    return 0;
+}
+
 // log_unjoined(on): whether tasks that nobody joined are logged
 static int l_log_unjoined(lua_State *L) {
     unjoined_set(runtime_of(L), lua_toboolean(L, 1));
@@ -327,6 +336,7 @@ static const luaL_Reg functions[] = {{"loop", l_loop},
                                      {"current_id", l_current_id},
                                      {"watch", l_watch},
                                      {"unwatch", l_unwatch},
+                                     {"limit_memory", l_limit_memory},
                                      {"log_unjoined", l_log_unjoined},
                                      {"set_client", l_set_client},
                                      {"forget_client", l_forget_client},

@@ -5,6 +5,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 
+#include "core/failure.h"
 #include "core/runtime.h"
 #include "core/sync.h"
 #include "lua/lua_error.h"
@@ -90,6 +91,9 @@ static bool leave_joiners(struct task *t, void *ctx) {
 static int l_join(lua_State *L) {
     struct task *other = check_task(L, 1);
     if (task_is_over(other)) {
+        if (other->state == TASK_FAILED && rt_of(L)->current) {
+            failure_note(rt_of(L)->current, other);
+        }
         return task_push_outcome(other, L);
     }
     struct task *t = task_current(L, rt_of(L));
@@ -324,6 +328,14 @@ static int l_waitq_gc(lua_State *L) {
     return 0;
 }
 
+// trace(error, level) -> where the caller stands in the user's code; and where
+// the error came from if a task that was joined failed with it
+static int l_trace(lua_State *L) {
+    lua_settop(L, 2);
+    failure_push_trace(L, 1, rt_of(L)->current, L, (int)luaL_checkinteger(L, 2));
+    return 1;
+}
+
 // site() -> where the running task was spawned, "file.lua:12"
 static int l_site(lua_State *L) {
     struct task *t = rt_of(L)->current;
@@ -337,6 +349,7 @@ static int l_site(lua_State *L) {
 
 static const luaL_Reg functions[] = {{"join", l_join},
                                      {"site", l_site},
+                                     {"trace", l_trace},
                                      {"sleep", l_sleep},
                                      {"linger", l_linger},
                                      {"unpark", l_unpark},

@@ -83,7 +83,8 @@ local wanted = {} -- what a coroutine waits for, by coroutine
 local function load_module(name)
   local tried = {}
   for _, find in ipairs(package.loaders) do
-    local loader = find(name)
+    local ok, loader = pcall(find, name)
+    if not ok then error(loader, 3) end
     if type(loader) == "function" then
       return loader
     elseif type(loader) == "string" then

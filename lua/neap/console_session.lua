@@ -13,7 +13,12 @@ local Session = {}
 Session.__index = Session
 
 local text_max = 16 * 1024 * 1024 -- of what is not yet complete
-local eager_max = 64 * 1024 -- up to here each line is tried; then when an eighth has been added
+local eager_max = 64 * 1024 -- up to here each line is tried; then those that may be the last, and
+-- when an eighth has been added
+
+local function same(...)
+  return ...
+end
 
 -- the environment -----------------------------------------------------------
 
@@ -21,8 +26,8 @@ local eager_max = 64 * 1024 -- up to here each line is tried; then when an eight
 -- that were declared `local` at the prompt, which live here from line to line.
 local function new_env()
   local own, declared = {}, {}
-  own.neap = require "neap"
-  for _, name in ipairs { "neap", "_" } do declared[name] = true end
+  own.neap, own.__values = require "neap", same
+  for _, name in ipairs { "neap", "_", "__values" } do declared[name] = true end
   local env = setmetatable({}, {
     __index = function(_, name)
       if declared[name] then return own[name] end
@@ -32,7 +37,7 @@ local function new_env()
       if value == nil and name == "http" then value = require "neap.http" end
       if value == nil and package.loaded["neap.model"] then
         for _, m in pairs(own.neap.model.defined) do
-          if m.name == name:lower() and m.name ~= name then return m end
+          if m.name == name:lower() then return m end
         end
       end
       return value
@@ -99,10 +104,6 @@ local function on_error(e)
   return described(e) .. short_traceback()
 end
 
-local function same(...)
-  return ...
-end
-
 local function pack(ok, ...)
   return ok, { n = select("#", ...), ... }
 end
@@ -120,7 +121,7 @@ end
 
 -- expression compiles what has values. It is no tail call, which would lose the line of an error.
 local function expression(text)
-  return loadstring("local __values = ... return __values(" .. text .. "\n)", "=console")
+  return loadstring("return __values(" .. text .. "\n)", "=console")
 end
 
 -- compile returns a function; or nil and what is wrong; or nil, nil where more is wanted.
@@ -137,7 +138,7 @@ local function compile(self, text)
 end
 
 local function run(self, chunk)
-  local ok, values = pack(xpcall(chunk, on_error, same))
+  local ok, values = pack(xpcall(chunk, on_error))
   if not ok then return "E", values[1] end
   return show(self, values)
 end
@@ -218,7 +219,7 @@ end
 function commands.time(self, text)
   local chunk = evaluate(self, text, ":time redis:get 'k'")
   local start = monotonic()
-  local ok, values = pack(xpcall(chunk, on_error, same))
+  local ok, values = pack(xpcall(chunk, on_error))
   local took = monotonic() - start
   if not ok then error(values[1], 0) end
   local _, shown = show(self, values)
@@ -226,7 +227,7 @@ function commands.time(self, text)
 end
 
 function commands.explain(self, text)
-  local query = evaluate(self, text, ":explain User:where { age = 18 }")(same)
+  local query = evaluate(self, text, ":explain User:where { age = 18 }")()
   local methods = package.loaded["neap.query"] and require("neap.query").methods
   if type(query) ~= "table" or getmetatable(query) ~= methods then
     error("a query is expected: :explain User:where { age = 18 }", 0)
@@ -319,6 +320,11 @@ end
 
 -- the session ---------------------------------------------------------------
 
+-- may_be_last: whether a statement of many lines may end in this one.
+local function may_be_last(text)
+  return text:find "%f[%w]end%f[%W]" or text:find "%f[%w]until%f[%W]" or text:find "[%]%)}\"']%s*;?%s*$"
+end
+
 --- session:line(text): runs a line, with those before it that were not complete. Returns the
 -- letter and the text of the answer (console.lua).
 function Session:line(text)
@@ -330,7 +336,9 @@ function Session:line(text)
     self:forget()
     return "E", ("more than %s that are not complete"):format(layout.bytes(text_max))
   end
-  if self.size > eager_max and self.size < self.tried * 9 / 8 then return "M", "" end
+  if self.size > eager_max and self.size < self.tried * 9 / 8 and not may_be_last(text) then
+    return "M", ""
+  end
   self.pending = table.concat(self.lines, "\n")
   self.lines, self.tried = { self.pending }, self.size
   local chunk, err = compile(self, self.pending)

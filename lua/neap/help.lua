@@ -10,11 +10,18 @@ local function key_of(first)
   return first:match("^for .- in ([%a_][%w_.:]*)") or first:match("^([%a_][%w_.:]*[%w_])")
 end
 
+-- is_internal: what a module offers to other modules of the host, under its own name.
+local function is_internal(key, module)
+  local name = module:match "^neap%.(.*)"
+  return name and key:sub(1, #name + 1) == name .. "." and name ~= "http" and name ~= "model"
+    or key:find "^router[.:]"
+end
+
 local function add(module, lines)
   local first = lines[1]
-  for name in first:gmatch("([^,]+)") do
+  for name in first:gmatch(first:find "^for " and ".+" or "[^,]+") do
     local key = key_of(name:match("^%s*(.*)"))
-    if key and key:find("[.:]") and not topics[key:lower()] then
+    if key and key:find("[.:]") and not topics[key:lower()] and not is_internal(key, module) then
       local topic = { name = key, text = table.concat(lines, "\n"), module = module }
       topics[key:lower()] = topic
       order[#order + 1] = topic
@@ -29,6 +36,7 @@ local function read_module(name, source)
   for line in source:gmatch("([^\n]*)\n") do
     local first = line:match("^%-%-%- (.*)")
     if first then
+      if lines then add(name, lines) end
       lines = { first }
     elseif lines and line:find("^%-%-") then
       lines[#lines + 1] = (line:gsub("^%-%- ?", "  "))
@@ -53,12 +61,15 @@ function M.topics()
   return names
 end
 
---- help.find(name): the comments of the function of that name; of all that end in it, if none
--- has just this name. nil if there are none.
+--- help.find(name): the comments of the function of that name; the one that speaks of it; else
+-- those of all that end in it. nil if there are none.
 function M.find(name)
   if not topics then load_topics() end
   local key = name:lower()
   if topics[key] then return topics[key].text end
+  for _, topic in ipairs(order) do -- a comment may speak of several: field.string, field.text...
+    if name:find "[.:]" and topic.text:find(name, 1, true) then return topic.text end
+  end
   local found = {}
   local short = key:match("([%w_]+)$")
   for _, topic in ipairs(order) do

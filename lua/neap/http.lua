@@ -17,7 +17,8 @@ local json = require "neap.core.json"
 local log = require "neap.log"
 local router = require "neap.router"
 local task = require "neap.task"
-local request_id = require("neap.core.task").request_id
+local core_task = require "neap.core.task"
+local request_id = core_task.request_id
 local Request = require "neap.http_request"
 local http_client = require "neap.http_client"
 local response = require "neap.http_response"
@@ -122,7 +123,7 @@ end
 -- on_error is called where the error was raised, for the traceback's sake.
 local function on_error(e)
   if getmetatable(e) == Crash or is_public(e) or errors.is_error(e, "cancelled") then return e end
-  return setmetatable({ trace = debug.traceback(tostring(e), 2) }, Crash)
+  return setmetatable({ trace = tostring(e) .. "\n" .. core_task.trace(e, 2) }, Crash)
 end
 
 local function answer_crash(req, text)
@@ -299,15 +300,23 @@ end
 
 -- servers -------------------------------------------------------------------
 
+local open_servers = {}
+
 local Server = {}
 Server.__index = Server
 
 --- server:stop(): no new connections; idle ones are closed, requests that
 -- run are answered.
-function Server:stop() self.core:stop() end
+function Server:stop()
+  open_servers[self] = nil
+  self.core:stop()
+end
 
 --- server:close(): cuts everything off.
-function Server:close() self.core:close() end
+function Server:close()
+  open_servers[self] = nil
+  self.core:close()
+end
 
 --- server:connections(): how many are open.
 function Server:connections() return self.core:connections() end
@@ -316,7 +325,7 @@ function Server:connections() return self.core:connections() end
 function Server:requests() return self.core:requests() end
 
 --- http.open_servers: the servers that listen, as keys.
-M.open_servers = setmetatable({}, { __mode = "k" })
+M.open_servers = open_servers
 
 local listen_options = { host = true, port = true, path = true, backlog = true,
   max_connections = true, max_head = true, max_headers = true, max_body = true,
@@ -349,7 +358,7 @@ function App:listen(options)
     s.url = ("http://%s:%d"):format(s.host:find(":", 1, true) and "[" .. s.host .. "]" or s.host,
       s.port)
   end
-  M.open_servers[s] = true
+  open_servers[s] = true
   return s
 end
 

@@ -32,9 +32,11 @@ end
 -- described is what a value's own __tostring says, if that works.
 local function described(value)
   local ok, text = pcall(tostring, value)
+  if ok and type(text) ~= "string" then ok, text = false, "it returns a " .. type(text) end
   if not ok then
     local told, reason = pcall(tostring, text)
-    return ("(%s whose __tostring fails: %s)"):format(type(value), told and reason or type(text))
+    return ("(%s whose __tostring fails: %s)"):format(type(value),
+      told and type(reason) == "string" and reason or type(text))
   end
   return #text <= string_max and text or text:sub(1, string_max) .. "..."
 end

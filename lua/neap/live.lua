@@ -77,13 +77,14 @@ end
 
 -- debug ---------------------------------------------------------------------
 
-local settings = { slow = 0, max_slice = 0, unjoined = false, repeats = false }
+local settings = { slow = 0, max_slice = 0, max_memory = 0, unjoined = false, repeats = false }
 
-local known = { slow = "number", max_slice = "number", unjoined = "boolean", repeats = "boolean" }
+local known = { slow = "number", max_slice = "number", max_memory = "number", unjoined = "boolean", repeats = "boolean" }
 
 --- neap.debug { slow = 0.1, max_slice = 10, unjoined = true, repeats = true }: what the host looks
 -- out for; what is not named stays as it is. slow: a slice of so many seconds is logged with its
 -- stack while it runs (0: none); max_slice: one of so many is ended with task.too_long (0: none);
+-- max_memory: bytes that Lua may hold, a task that wants more fails (0: no limit);
 -- unjoined: tasks that nobody joined are logged, a line each place; repeats: queries and loads
 -- that a task makes again and again from one line (N+1) are. Returns what holds now.
 function M.debug(options)
@@ -93,7 +94,8 @@ function M.debug(options)
     elseif type(value) ~= known[name] or value ~= value
       or known[name] == "number" and value < 0 then
       error(("debug: %s: %s expected"):format(name,
-        known[name] == "number" and "seconds, 0 or more," or "true or false"), 2)
+        name == "max_memory" and "bytes, 0 or more," or known[name] == "number"
+        and "seconds, 0 or more," or "true or false"), 2)
     end
     settings[name] = value
   end
@@ -106,13 +108,15 @@ function M.debug(options)
     else
       core.unwatch()
     end
+    if options.max_memory then core.limit_memory(settings.max_memory) end
     core.log_unjoined(settings.unjoined)
     if settings.repeats or package.loaded["neap.repeats"] then
       require("neap.repeats").watch(settings.repeats)
     end
   end
-  return { slow = settings.slow, max_slice = settings.max_slice, unjoined = settings.unjoined,
-    repeats = settings.repeats }
+  local now = {}
+  for name in pairs(known) do now[name] = settings[name] end
+  return now
 end
 
 -- profile -------------------------------------------------------------------

@@ -14,6 +14,7 @@ usage: neap [options] [script.lua [args...]]
   --slow MS      logs what holds the loop up for longer, while it does (100 by
                  default; 0: nothing)
   --max-slice MS ends what holds it up for longer with an error
+  --max-memory MB fails a task for which Lua would hold more
   --debug        also tells of tasks that nobody joined, and of repeated queries
   --profile FILE samples where Lua code spends its time, as folded stacks
   -v             prints the version
@@ -37,6 +38,7 @@ local function fail(text)
 end
 
 local valued = { ["--console"] = true, ["--slow"] = true, ["--max-slice"] = true,
+  ["--max-memory"] = true,
   ["--profile"] = true }
 
 -- parse returns the steps to take: {kind, text}; where the script stands; and the settings by
@@ -115,7 +117,12 @@ local function start_watching(set)
   if not max_slice then
     return "--max-slice: milliseconds expected, got " .. set["--max-slice"]
   end
+  local megabytes = tonumber(set["--max-memory"] or 0)
+  if not megabytes or not (megabytes >= 0 and megabytes < 1e9) then
+    return "--max-memory: megabytes expected, got " .. set["--max-memory"]
+  end
   live.debug { slow = slow, max_slice = max_slice }
+  if megabytes > 0 then live.debug { max_memory = megabytes * 1024 * 1024 } end
   if set["--debug"] then live.debug { unjoined = true, repeats = true } end
   if set["--console"] then require("neap.console").open(set["--console"]) end
   local path = set["--profile"]

@@ -37,6 +37,10 @@ local join = core.join -- returns FAIL and the error instead of raising it
 -- A failure that nobody joins is logged when the handle is collected.
 M.spawn = core.spawn
 
+--- task:cancel(): makes the wait that the task is in, and each later one, raise "cancelled".
+-- Returns at once.
+--- task:status(): "ready", "running" or "waiting"; then "done", "failed" or "cancelled".
+
 --- task:join(): waits for the task's end; its results, or its error raised.
 function Task:join()
   return check(join(self))
@@ -273,7 +277,7 @@ function M.every(seconds, fn)
       if ticker.is_stopped then break end
       local ok, err = xpcall(fn, function(e)
         if errors.is_error(e, "cancelled") then return e end
-        return debug.traceback(tostring(e), 2)
+        return tostring(e) .. "\n" .. core.trace(e, 2)
       end)
       if not ok then
         if errors.is_error(err, "cancelled") then error(err, 0) end
