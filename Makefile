@@ -156,6 +156,7 @@ endif
 
 # Leaks count too: what the host opened has to be closed at its end.
 sanitized: export UBSAN_OPTIONS ?= print_stacktrace=1
+sanitized: export LSAN_OPTIONS ?= suppressions=$(CURDIR)/spec/support/leaks.supp:print_suppressions=0
 sanitized:
 	@$(MAKE) --no-print-directory $(SANITIZED) compiled
 	@status=0; for suite in c-tests specs; do \

@@ -44,7 +44,8 @@ end
 local app = http.app()
 app:get("/", function()
   service.requests = service.requests + 1
-  return { json = { readings = #readings, last = readings[#readings], requests = service.requests } }
+  return { json = { readings = #readings, last = readings[#readings],
+    requests = service.requests } }
 end)
 
 service.resume()

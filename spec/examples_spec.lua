@@ -458,3 +458,42 @@ describe("pool_latency", function()
     end
   end)
 end)
+
+describe("the blocking example", function()
+  it("shows what blocks, what waits, and the line of the one that blocks", function()
+    local child = process.neap({ "--slow", "50", "examples/blocking.lua", "0.3" },
+      { env = environment })
+    assert.equal(0, child.status)
+    local blocking, waiting = child.out:match "blocking: +([%d.]+) s.-waiting: +([%d.]+) s"
+    assert.is_true(tonumber(blocking) >= 0.9)
+    assert.is_true(tonumber(waiting) >= 0.3)
+    assert.matches("came 0 times\nwaiting", child.out)
+    assert.matches("slices that the watchdog logged: 3\n", child.out)
+    assert.matches("in a C function, [^\n]*\n\texamples/blocking.lua:12\n", child.err)
+  end)
+end)
+
+describe("the console example", function()
+  it("can be attached to, looked at and changed", function()
+    local dir = process.temp_dir()
+    local socket = dir .. "/socket"
+    local child = process.start(require("luv").exepath(), { "examples/console.lua", "0", socket },
+      { env = environment })
+    child:wait_for "/\n"
+    local function attach(...)
+      local r = process.neap { "attach", socket, ... }
+      assert.same({ 0, "" }, { r.status, r.err })
+      return r.out
+    end
+    attach("-e", "service.every = 0.01", "-e", "service.resume()", "-e", "neap.sleep(0.1)")
+    assert.is_true(tonumber(attach("-e", "#readings")) > 2)
+    attach("-e", "service.pause()")
+    local url = child.out:match "http://%S+"
+    local res = http.fetch(url).json
+    assert.equal(tostring(res.readings) .. "\n", attach("-e", "#readings"))
+    assert.equal("1\n", attach("-e", "service.requests"))
+    child:kill "sigterm"
+    assert.equal(0, child:wait().status)
+    process.remove(dir)
+  end)
+end)

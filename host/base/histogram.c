@@ -8,8 +8,7 @@ static uint32_t bucket_of(uint64_t us) {
         return (uint32_t)us;
     }
     uint32_t power = 63 - (uint32_t)__builtin_clzll(us);
-    uint32_t place =
-        (power - 3) * 16 + (uint32_t)(us >> (power - 4) & 15);
+    uint32_t place = (power - 3) * 16 + (uint32_t)(us >> (power - 4) & 15);
     return place < histogram_buckets ? place : histogram_buckets - 1;
 }
 

@@ -17,7 +17,8 @@ static const char usage[] =
     "  PATH       the socket of `neap --console PATH` or neap.console(path)\n"
     "  -e CODE    runs CODE there and prints its value (may be repeated)\n"
     "\n"
-    "Without -e it is a prompt; from a pipe it runs each line, up to the first\n"
+    "Without -e it is a prompt; from a pipe it runs each line, up to the "
+    "first\n"
     "error. The status is 1 after an error, 2 if the command line is wrong.\n";
 
 static int wrong(const char *text, const char *what) {
@@ -71,8 +72,7 @@ static int run(const char *path, char *const *code, int count) {
                        .err = stderr,
                        .background = -1,
                        .fd = open_socket(path)};
-    bool is_terminal =
-        !count && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    bool is_terminal = !count && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     int status = 1;
     if (c.fd < 0) {
         return 1;

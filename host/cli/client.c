@@ -95,15 +95,9 @@ static void take_completion(struct client *c, const char *text, size_t len) {
 static void take_frame(struct client *c, char letter, const char *text,
                        size_t len) {
     switch (letter) {
-    case 'O':
-        print(c, text, len);
-        break;
-    case 'T':
-        take_completion(c, text, len);
-        break;
-    case 'Q':
-        c->is_over = true;
-        break;
+    case 'O': print(c, text, len); break;
+    case 'T': take_completion(c, text, len); break;
+    case 'Q': c->is_over = true; break;
     default: // N, R, E, M: what somebody waits for
         free(c->text);
         c->text = copy(text, len);
@@ -116,8 +110,8 @@ static void take_frames(struct client *c) {
     size_t at = 0;
     while (c->len - at >= head_size) {
         const unsigned char *h = (const unsigned char *)c->bytes + at;
-        size_t len = (size_t)h[1] << 24 | (size_t)h[2] << 16 |
-                     (size_t)h[3] << 8 | h[4];
+        size_t len =
+            (size_t)h[1] << 24 | (size_t)h[2] << 16 | (size_t)h[3] << 8 | h[4];
         if (c->len - at - head_size < len) {
             break;
         }

@@ -53,8 +53,8 @@ bool client_print_answer(struct client *c);
 // the first error. Returns the exit status.
 int client_run_lines(struct client *c);
 
-// client_run_code sends count texts, each when the one before is answered, up to
-// the first error. Returns the exit status.
+// client_run_code sends count texts, each when the one before is answered, up
+// to the first error. Returns the exit status.
 int client_run_code(struct client *c, char *const *code, int count);
 
 #endif

@@ -14,7 +14,7 @@
 #include <wchar.h>
 
 enum {
-    complete_ms = 200,  // that a completion may take
+    complete_ms = 200, // that a completion may take
     history_lines = 1000,
     type_ahead_max = 1 << 20,
     width_max = 512,
@@ -77,7 +77,8 @@ static int text_width(const char *text, size_t len) {
     return width;
 }
 
-// hide takes prompt and line off the screen; the cursor stands where they began.
+// hide takes prompt and line off the screen; the cursor stands where they
+// began.
 static void hide(struct client *c) {
     struct editor *e = c->editor;
     const LineInfo *line = el_line(e->el);
@@ -384,13 +385,17 @@ static void remember(struct editor *e, const char *line) {
 }
 
 static void set_keys(EditLine *el) {
-    static const char *const keys[][2] = {
-        {"^I", "neap-complete"},         {"^C", "neap-interrupt"},
-        {"^Z", "neap-suspend"},          {"^R", "em-inc-search-prev"},
-        {"\\e[3~", "ed-delete-next-char"}, {"\\e[H", "ed-move-to-beg"},
-        {"\\e[F", "ed-move-to-end"},     {"\\e[1~", "ed-move-to-beg"},
-        {"\\e[4~", "ed-move-to-end"},    {"\\e[1;5C", "em-next-word"},
-        {"\\e[1;5D", "ed-prev-word"}};
+    static const char *const keys[][2] = {{"^I", "neap-complete"},
+                                          {"^C", "neap-interrupt"},
+                                          {"^Z", "neap-suspend"},
+                                          {"^R", "em-inc-search-prev"},
+                                          {"\\e[3~", "ed-delete-next-char"},
+                                          {"\\e[H", "ed-move-to-beg"},
+                                          {"\\e[F", "ed-move-to-end"},
+                                          {"\\e[1~", "ed-move-to-beg"},
+                                          {"\\e[4~", "ed-move-to-end"},
+                                          {"\\e[1;5C", "em-next-word"},
+                                          {"\\e[1;5D", "ed-prev-word"}};
     el_set(el, EL_ADDFN, "neap-complete", "completes a name", on_tab);
     el_set(el, EL_ADDFN, "neap-interrupt", "drops the line", on_interrupt);
     el_set(el, EL_ADDFN, "neap-suspend", "stops the process", on_suspend);

@@ -48,7 +48,8 @@ void failure_print_source(FILE *out, const char *path, int line) {
             is_any = true;
         }
         text[strcspn(text, "\r\n")] = '\0';
-        fprintf(out, "%s %*d | %.200s\n", n == line ? ">" : " ", width, n, text);
+        fprintf(out, "%s %*d | %.200s\n", n == line ? ">" : " ", width, n,
+                text);
     }
     if (is_any) {
         fputc('\n', out);

@@ -38,8 +38,8 @@ static void *run(void *arg) {
     shutdown(client.fd, SHUT_RDWR);
     client.is_over = true;
     // what is said at the end; a child may hold the pipe open for longer
-    while (client.background >= 0 && (client_has_background(&client, 100) ||
-                                      !atomic_load(&is_ending))) {
+    while (client.background >= 0 &&
+           (client_has_background(&client, 100) || !atomic_load(&is_ending))) {
         client_poll(&client, 0, false);
     }
     return NULL;

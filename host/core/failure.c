@@ -9,7 +9,8 @@
 #include "lua/lua_error.h"
 
 static bool is_host_frame(const char *line) {
-    return strncmp(line, "\t[C]:", 5) == 0 || strncmp(line, "\tneap.", 6) == 0 ||
+    return strncmp(line, "\t[C]:", 5) == 0 ||
+           strncmp(line, "\tneap.", 6) == 0 ||
            strncmp(line, "\t[builtin", 9) == 0;
 }
 
@@ -28,8 +29,9 @@ static void add_frames(struct buf *out, const char *text) {
     }
 }
 
-// push_frames pushes a traceback. LuaJIT no longer knows the line of a frame whose own
-// instruction failed, but it put "file:line:" in front of the message.
+// push_frames pushes a traceback. LuaJIT no longer knows the line of a frame
+// whose own instruction failed, but it put "file:line:" in front of the
+// message.
 static void push_frames(lua_State *L, lua_State *from, int level,
                         const char *message) {
     luaL_traceback(L, from, NULL, level);

@@ -49,7 +49,7 @@ static inline void monitor_turn(struct monitor *m) {
     m->slice_ns = timer_coarse_ns();
 }
 
-// monitor_begin and _end bracket a slice.
+// monitor_begin and _end bracket a slice; client_fd as above.
 static inline void monitor_begin(struct monitor *m, int client_fd) {
     atomic_store_explicit(&m->client_fd, client_fd, memory_order_relaxed);
     uint32_t n = atomic_load_explicit(&m->slice, memory_order_relaxed);
@@ -59,6 +59,7 @@ static inline void monitor_begin(struct monitor *m, int client_fd) {
     }
 }
 
+// monitor_end also keeps the longest slice.
 static inline void monitor_end(struct monitor *m) {
     uint32_t n = atomic_load_explicit(&m->slice, memory_order_relaxed);
     atomic_store_explicit(&m->slice, n + 1, memory_order_relaxed);

@@ -21,7 +21,8 @@ struct profile {
     struct stack *stacks; // a table of 2^n places, at most half of them taken
     size_t taken, places;
     uint64_t samples;
-    _Atomic uint64_t host; // counted in a signal handler, which must not allocate
+    _Atomic uint64_t
+        host; // counted in a signal handler, which must not allocate
 };
 
 static struct stack *find(struct profile *p, uint64_t hash, const char *text,

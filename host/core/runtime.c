@@ -38,15 +38,20 @@ static void set_idle(struct runtime *rt, bool on);
 
 // turn drains the run queue and then does what was deferred. Chains of
 // wake-ups are followed for a while before the loop polls again, so that
-// tasks that hand values to each other don't pay a poll for each.
+// tasks that hand values to each other don't pay a poll for each; not for long,
+// as others wait for the poll.
 static void turn(struct runtime *rt) {
     const int passes = 64;
+    const uint64_t longest_ns = 2000000;
     if (rt->is_turning) {
         return;
     }
     rt->is_turning = true;
     bool is_more = true;
-    for (int i = 0; is_more && i < passes; i++) {
+    uint64_t start = rt->monitor.slice_ns; // when the last slice ended
+    for (int i = 0;
+         is_more && i < passes && rt->monitor.slice_ns - start < longest_ns;
+         i++) {
         is_more = task_run_queue(rt);
         run_deferred(rt);
         is_more = rt->ready_first != NULL;

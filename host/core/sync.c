@@ -115,7 +115,8 @@ void group_run(struct task *parent, enum group_mode mode, int functions,
     lua_createtable(L, mode == GROUP_ALL ? (int)total : 1, 0);
     g->results = luaL_ref(L, LUA_REGISTRYINDEX);
     parent->references++;
-    g->wait = task_park(parent, mode == GROUP_ALL ? "all" : "race", cancel_group, g);
+    g->wait =
+        task_park(parent, mode == GROUP_ALL ? "all" : "race", cancel_group, g);
     while (g->started < total && g->started < limit) {
         start_child(g);
     }

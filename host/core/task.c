@@ -363,6 +363,10 @@ struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
 
 void task_spawn_site(const struct task *t, char *out, size_t size) {
     const char *s = t->spawn_source;
+    if (strcmp(s, "=host") == 0) {
+        snprintf(out, size, "the host");
+        return;
+    }
     bool is_name = s[0] == '@' || s[0] == '=';
     snprintf(out, size, "%s:%d", is_name ? s + 1 : "(string)", t->spawn_line);
 }

@@ -12,6 +12,8 @@
 #include "core/probe.h"
 #include "core/runtime.h"
 
+enum { frames_shown = 10 };
+
 static const uint64_t second = 1000000000;
 static const double tick_most_ms = 25, tick_least_ms = 0.25;
 static const uint64_t answer_ns = 20000000; // what Lua code takes at most
@@ -22,8 +24,8 @@ struct watchdog {
     uv_thread_t thread;
     uv_mutex_t lock;
     uv_cond_t wake;
-    bool is_over;       // guarded by lock, as the next two
-    bool is_wanted;     // it was asleep, and the loop is busy
+    bool is_over;   // guarded by lock, as the next two
+    bool is_wanted; // it was asleep, and the loop is busy
     struct watchdog_options options;
     // the slice in hand; only the thread looks at these
     uint32_t slice;
@@ -52,11 +54,12 @@ static bool is_host_frame(const char *line, size_t len) {
 // list_frames appends the lines of a stack, with or without the host's own.
 static void list_frames(struct buf *out, const char *text, size_t len,
                         bool with_host) {
-    while (len) {
+    for (int shown = 0; len && shown < frames_shown;) {
         const char *end = memchr(text, '\n', len);
         size_t n = end ? (size_t)(end - text) : len;
         if (n && (with_host || !is_host_frame(text, n))) {
             buf_printf(out, "\n\t%.*s", (int)n, text);
+            shown++;
         }
         n += end != NULL;
         text += n;

@@ -535,12 +535,10 @@ static const luaL_Reg functions[] = {{"listen", l_listen},
                                      {"close", l_close},
                                      {NULL, NULL}};
 
-static const luaL_Reg server_methods[] = {{"port", l_server_port},
-                                          {"connections", l_server_connections},
-                                          {"requests", l_server_requests},
-                                          {"stop", l_server_stop},
-                                          {"close", l_server_close},
-                                          {NULL, NULL}};
+static const luaL_Reg server_methods[] = {
+    {"port", l_server_port},         {"connections", l_server_connections},
+    {"requests", l_server_requests}, {"stop", l_server_stop},
+    {"close", l_server_close},       {NULL, NULL}};
 
 int luaopen_neap_http(lua_State *L) {
     luaL_newmetatable(L, SERVER);

@@ -252,7 +252,8 @@ static int l_unwatch(lua_State *L) {
 static int l_limit_memory(lua_State *L) {
     struct runtime *rt = runtime_of(L);
     double bytes = luaL_checknumber(L, 1);
-    luaL_argcheck(L, bytes >= 0 && bytes < 1e15, 1, "bytes expected, 0 or more");
+    luaL_argcheck(L, bytes >= 0 && bytes < 1e15, 1,
+                  "bytes expected, 0 or more");
     memory_limit(&rt->memory, L, &rt->monitor, (size_t)bytes);
     return 0;
 }

@@ -36,17 +36,18 @@ int luaopen_neap_luv(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg modules_in_c[] = {{"neap.core.error", luaopen_neap_error},
-                                        {"neap.core.fetch", luaopen_neap_fetch},
-                                        {"neap.core.http", luaopen_neap_http},
-                                        {"neap.core.json", luaopen_neap_json},
-                                        {"neap.core.luv", luaopen_neap_luv},
-                                        {"neap.core.model", luaopen_neap_model},
-                                        {"neap.core.monitor", luaopen_neap_monitor},
-                                        {"neap.core.redis", luaopen_neap_redis},
-                                        {"neap.core.task", luaopen_neap_task},
-                                        {"neap.core.util", luaopen_neap_util},
-                                        {NULL, NULL}};
+static const luaL_Reg modules_in_c[] = {
+    {"neap.core.error", luaopen_neap_error},
+    {"neap.core.fetch", luaopen_neap_fetch},
+    {"neap.core.http", luaopen_neap_http},
+    {"neap.core.json", luaopen_neap_json},
+    {"neap.core.luv", luaopen_neap_luv},
+    {"neap.core.model", luaopen_neap_model},
+    {"neap.core.monitor", luaopen_neap_monitor},
+    {"neap.core.redis", luaopen_neap_redis},
+    {"neap.core.task", luaopen_neap_task},
+    {"neap.core.util", luaopen_neap_util},
+    {NULL, NULL}};
 
 void lua_open_runtime(lua_State *L) {
     lua_getglobal(L, "package");

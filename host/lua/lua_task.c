@@ -291,8 +291,8 @@ static struct waitq *check_waitq(lua_State *L) {
 
 // waitq(what) -> a queue of tasks that wait for that
 static int l_waitq(lua_State *L) {
-    static const char *const names[] = {
-        "channel", "event", "luv", "module", "pool", "semaphore", NULL};
+    static const char *const names[] = {"channel", "event",     "luv", "module",
+                                        "pool",    "semaphore", NULL};
     const char *what = names[luaL_checkoption(L, 1, NULL, names)];
     waitq_init(lua_newuserdata(L, sizeof(struct waitq)), what);
     luaL_getmetatable(L, WAITQ);
@@ -332,7 +332,8 @@ static int l_waitq_gc(lua_State *L) {
 // the error came from if a task that was joined failed with it
 static int l_trace(lua_State *L) {
     lua_settop(L, 2);
-    failure_push_trace(L, 1, rt_of(L)->current, L, (int)luaL_checkinteger(L, 2));
+    failure_push_trace(L, 1, rt_of(L)->current, L,
+                       (int)luaL_checkinteger(L, 2));
     return 1;
 }
 

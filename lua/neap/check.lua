@@ -78,12 +78,12 @@ local servers_met = 0
 
 local function stand_in()
   for _, name in ipairs { "open", "popen", "lines", "read", "tmpfile" } do
-    io[name] = refuse("io." .. name)
+    rawset(io, name, refuse("io." .. name))
   end
   for _, name in ipairs { "execute", "exit", "remove", "rename", "tmpname" } do
-    os[name] = refuse("os." .. name)
+    rawset(os, name, refuse("os." .. name))
   end
-  io.write = function() return io.stdout end
+  rawset(io, "write", function() return io.stdout end)
   print = function() end
   local http, neap = require "neap.http", require "neap"
   getmetatable(http.app()).__index.listen = function()
@@ -151,8 +151,8 @@ end
 return function(argv)
   if argv[2] == "--help" or argv[2] == "-h" then return print(usage) end
   if not argv[2] or argv[2]:sub(1, 1) == "-" then
-    io.stderr:write("neap: check: ", argv[2] and "unknown option " .. argv[2] or "a file is missing",
-      " (neap check --help)\n")
+    io.stderr:write("neap: check: ", argv[2] and "unknown option " .. argv[2]
+      or "a file is missing", " (neap check --help)\n")
     return util.stop(2)
   end
   local say, routes, status = print, count_routes(), 0

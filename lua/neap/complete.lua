@@ -113,6 +113,12 @@ function M.complete(text, env, commands, redis_names)
   if chain then
     return #part, listed(member_names(env, chain, separator, part, redis_names), part)
   end
+  part = text:match "[\"']%s*%)?:([%w_]*)$"
+  if part then -- a string's methods
+    local methods = {}
+    names_in(methods, string, part, true)
+    return #part, listed(methods, part)
+  end
   part = text:match "[%a_][%w_]*$" or ""
   local names = {}
   local model = model_in_braces(env, text)

@@ -2,10 +2,10 @@
 -- `neap attach PATH`, or the REPL's own thread.
 --
 -- A frame is a letter, a length (4 bytes, big-endian) and so many bytes. From the client: N, its
--- first words; L, a line; X, the end of its input; C, cancel; T, a number and the text
--- to complete. To the client: N, a greeting; O, output at any time; then one answer to each L or X: R, the result; E,
--- an error; M, more is wanted; and T, the number, how many bytes to
--- replace, and names that fit; Q, the end.
+-- first words; L, a line; X, the end of its input; C, cancel; T, a number and the text to complete.
+-- To the client: N, a greeting; O, output at any time; then one answer to each L or X: R, the
+-- result; E, an error; M, more is wanted; and T, the number, how many bytes to replace, and names
+-- that fit; Q, the end.
 local uv = require "neap.core.luv"
 local core = require "neap.core.monitor"
 local task = require "neap.task"
@@ -31,6 +31,7 @@ local function frame(letter, text)
     math.floor(n / 256) % 256, n % 256) .. text
 end
 
+--- connection:send(letter, text): queues a frame.
 function Connection:send(letter, text)
   if self.is_closed then return end
   self.pipe:write(frame(letter, text), function(err)
@@ -40,8 +41,8 @@ function Connection:send(letter, text)
   end)
 end
 
--- output sends what a line prints. The line waits for a slow client; what comes from elsewhere is
--- left out, and counted.
+--- connection:output(text): sends what a line prints. The line waits for a slow client; what comes
+-- from elsewhere is left out, and counted.
 function Connection:output(text)
   if self.is_closed then return false end
   local is_line = self.line and core.current_id() == self.line_id
@@ -61,6 +62,7 @@ function Connection:output(text)
   return true
 end
 
+--- connection:close(): its line is cancelled.
 function Connection:close()
   if self.is_closed then return end
   self.is_closed = true
@@ -73,7 +75,7 @@ function Connection:close()
   if self.console.on_close then self.console.on_close(self) end
 end
 
--- finish sends what is still to be sent, and then closes.
+--- connection:finish(): sends what is still to be sent, and then closes.
 function Connection:finish()
   if self.is_closed then return end
   self.pipe:read_stop()
@@ -91,6 +93,7 @@ end
 -- run_line is the task of a line.
 local function run_line(self, method, text)
   core.set_client(self.fd)
+  core.name(core.current(), "a line of a console")
   set_output(function(s) return self:output(s) end)
   self.line_id = core.current_id()
   local ok, letter, answer = pcall(method, self.session, text)

@@ -322,7 +322,8 @@ end
 
 -- may_be_last: whether a statement of many lines may end in this one.
 local function may_be_last(text)
-  return text:find "%f[%w]end%f[%W]" or text:find "%f[%w]until%f[%W]" or text:find "[%]%)}\"']%s*;?%s*$"
+  return text:find "%f[%w]end%f[%W]" or text:find "%f[%w]until%f[%W]"
+    or text:find "[%]%)}\"']%s*;?%s*$"
 end
 
 --- session:line(text): runs a line, with those before it that were not complete. Returns the

@@ -14,7 +14,7 @@ end
 local function is_internal(key, module)
   local name = module:match "^neap%.(.*)"
   return name and key:sub(1, #name + 1) == name .. "." and name ~= "http" and name ~= "model"
-    or key:find "^router[.:]"
+    or key:find "^router[.:]" or key:find "^connection:" or key:find "^session:"
 end
 
 local function add(module, lines)

@@ -43,8 +43,11 @@ end
 
 local function number_text(n)
   if n == math.floor(n) and math.abs(n) < 1e15 then return ("%d"):format(n) end
-  local short = ("%.14g"):format(n)
-  return tonumber(short) == n and short or ("%.17g"):format(n)
+  for digits = 14, 16 do
+    local short = ("%." .. digits .. "g"):format(n)
+    if tonumber(short) == n then return short end
+  end
+  return ("%.17g"):format(n)
 end
 
 local function function_text(fn)

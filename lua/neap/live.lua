@@ -79,7 +79,8 @@ end
 
 local settings = { slow = 0, max_slice = 0, max_memory = 0, unjoined = false, repeats = false }
 
-local known = { slow = "number", max_slice = "number", max_memory = "number", unjoined = "boolean", repeats = "boolean" }
+local known = { slow = "number", max_slice = "number", max_memory = "number",
+  unjoined = "boolean", repeats = "boolean" }
 
 --- neap.debug { slow = 0.1, max_slice = 10, unjoined = true, repeats = true }: what the host looks
 -- out for; what is not named stays as it is. slow: a slice of so many seconds is logged with its

@@ -56,7 +56,8 @@ static void test_quantiles_of_random_lengths(void **state) {
     struct histogram h = {0}, other = {0}, sum = {0};
     srandom(5);
     for (int i = 0; i < count; i++) {
-        list[i] = (uint64_t)random() % (second / (1 + (uint64_t)random() % 999));
+        list[i] =
+            (uint64_t)random() % (second / (1 + (uint64_t)random() % 999));
         histogram_add(i % 2 ? &h : &other, list[i]);
     }
     histogram_merge(&sum, &h);

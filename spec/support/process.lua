@@ -38,7 +38,7 @@ local function collect(child, name, pipe)
 end
 
 --- start(path, args, options): a running child. Options: env (false unsets a
--- variable), cwd, input (what it reads).
+-- variable), cwd, input (what it reads), is_open (its input does not end: child.stdin).
 function M.start(path, args, options)
   options = options or {}
   local child = setmetatable({ open = 2, news = neap.event() }, Child)
@@ -55,7 +55,11 @@ function M.start(path, args, options)
   collect(child, "out", stdout)
   collect(child, "err", stderr)
   if options.input then stdin:write(options.input) end
-  stdin:shutdown(function() stdin:close() end)
+  if options.is_open then
+    child.stdin = stdin -- the caller closes it
+  else
+    stdin:shutdown(function() stdin:close() end)
+  end
   return child
 end
 

@@ -24,10 +24,12 @@ end
 function M.start(command, options)
   options = options or {}
   count = count + 1
-  local self = setmetatable({ name = ("neap-spec-%d-%d"):format(require("luv").os_getpid(), count) },
-    Terminal)
+  local name = ("neap-spec-%d-%d"):format(require("luv").os_getpid(), count)
+  local self = setmetatable({ name = name }, Terminal)
   local words = { "env" }
-  for name, value in pairs(options.env or {}) do words[#words + 1] = name .. "=" .. quoted(value) end
+  for variable, value in pairs(options.env or {}) do
+    words[#words + 1] = variable .. "=" .. quoted(value)
+  end
   words[#words + 1] = command
   local r = tmux(self, "new-session", "-d", "-x", tostring(options.width or 80), "-y",
     tostring(options.height or 24), table.concat(words, " ") .. "; echo ENDED $?; sleep 100")
