@@ -149,7 +149,7 @@ c-tests: $(TESTS)
 
 specs: build
 ifneq ($(SPECS),)
-	@timeout -k 5 400 $(BUILD)/neap spec/run.lua $(SPECS)
+	@timeout -k 5 400 $(BUILD)/neap --slow 5000 spec/run.lua $(SPECS)
 else
 	@BUILD=$(BUILD) sh spec/halves.sh
 endif
@@ -182,7 +182,7 @@ format:
 	@clang-format -i $$(find host spec/c -name '*.[ch]')
 
 browser: build
-	@timeout -k 5 300 $(BUILD)/neap spec/run.lua $(or $(wildcard spec/browser/*_spec.lua),none_spec.lua)
+	@timeout -k 5 300 $(BUILD)/neap --slow 5000 spec/run.lua $(or $(wildcard spec/browser/*_spec.lua),none_spec.lua)
 
 bench: build
 	@.ci/packages redis-tools wrk openssl

@@ -1,6 +1,7 @@
 local neap = require "neap"
 local http = require "neap.http"
 local help = require "neap.help"
+local process = require "support.process"
 
 -- documented tells of the functions in a table that there is no help for.
 local function missing(prefix, t, skip)
@@ -30,7 +31,16 @@ describe("help", function()
     assert.same({}, missing("app:", getmetatable(http.app()).__index))
     assert.same({}, missing("channel:", getmetatable(neap.channel()).__index))
     assert.same({}, missing("task:", debug.getmetatable(neap.spawn(function() end)).__index))
-    assert.same({}, missing("redis:", debug.getmetatable(neap.redis "memory:").__index))
+  end)
+
+  it("has one for each method of a client that is not a command's name", function()
+    local r = process.lua [[
+      local neap, help = require "neap", require "neap.help"
+      for name in pairs(debug.getmetatable(neap.redis "memory:").__index) do
+        if not help.find("redis:" .. name) then print(name) end
+      end
+    ]]
+    assert.same({ 0, "", "" }, { r.status, r.out, r.err })
   end)
 
   it("is the comment that stands in the source", function()

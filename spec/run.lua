@@ -2,7 +2,6 @@
 --
 --   build/neap spec/run.lua [busted's options] [files]
 package.path = "./spec/?.lua;" .. package.path
-require("neap").debug { slow = 5 } -- specs may take their time
 local has_files = false
 for _, a in ipairs(arg) do has_files = has_files or a:match("_spec%.lua$") end
 if not has_files then
