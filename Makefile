@@ -1,6 +1,6 @@
 # neap: `make help` lists what can be made.
 
-## make            builds build/neap and build/libneap.a
+## make            builds build/neap, build/libneap.a and build/libneap.so
 ## make run        installs what is missing, builds, starts the pastebin
 ## make test       installs what is missing, runs all that is listed below;
 ##                 its last line: N passed, M failed
@@ -34,10 +34,11 @@ SPECS   ?=
 SECONDS ?= 600
 ROWS    ?=
 VERSION := 0.1.0
+SONAME  := libneap.so.0
 LIBS    := luajit libuv hiredis openssl zlib
 
 FLAGS := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes $(WERROR) \
-         -fno-omit-frame-pointer -Ihost -D_GNU_SOURCE \
+         -fno-omit-frame-pointer -fPIC -Ihost -D_GNU_SOURCE \
          -DNEAP_VERSION='"$(VERSION)"' \
          $(shell pkg-config --cflags $(LIBS) 2>/dev/null) \
          -idirafter /usr/include/lua5.1 $(CPPFLAGS) $(CFLAGS)
@@ -56,7 +57,7 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libluajit-5.1-dev libuv1-dev \
 RUN_PACKAGES   := redis-server
 TEST_PACKAGES  := clang clang-format lua-check lua-busted libcmocka-dev \
                   redis-tools openssl chromium chromium-driver curl procps \
-                  nghttp2-server tmux
+                  nghttp2-server tmux python3 lua-lpeg util-linux
 
 # Both rebuild in full, in folders of their own.
 SANITIZED = BUILD=$(BUILD)/sanitized CFLAGS="-O1 -g $(SAN)" LDFLAGS="$(SAN)"
@@ -76,7 +77,7 @@ say  = $(if $(V),,@echo '$1 $2')
 .DELETE_ON_ERROR:
 
 all: build
-build: $(BUILD)/neap
+build: $(BUILD)/neap $(BUILD)/$(SONAME)
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -93,6 +94,13 @@ $(BUILD)/libneap.a: $(OBJ)
 	$(Q)$(LD) -r -o $(BUILD)/neap.o $(OBJ)
 	$(Q)objcopy --wildcard --keep-global-symbol='neap_*' $(BUILD)/neap.o
 	$(Q)rm -f $@ && $(AR) rcs $@ $(BUILD)/neap.o
+
+$(BUILD)/$(SONAME): $(BUILD)/libneap.a
+	$(call say,LD,$@)
+	$(Q)echo '{ global: neap_*; local: *; };' > $(BUILD)/neap.map
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,$(BUILD)/neap.map \
+	  -Wl,-z,defs -o $@ $(BUILD)/neap.o $(LINKS)
+	$(Q)ln -sf $(SONAME) $(BUILD)/libneap.so
 
 # The tests see all names.
 $(BUILD)/internal.a: $(OBJ)
@@ -213,10 +221,15 @@ install: build
 	install -D -m 755 $(BUILD)/neap $(DESTDIR)$(PREFIX)/bin/neap
 	install -D -m 644 host/neap.h $(DESTDIR)$(PREFIX)/include/neap.h
 	install -D -m 644 $(BUILD)/libneap.a $(DESTDIR)$(PREFIX)/lib/libneap.a
+	install -D -m 755 $(BUILD)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libneap.so.$(VERSION)
+	ln -sf libneap.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libneap.so
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(SHARE)
 	printf '%s\n' 'Name: neap' 'Description: A scripting host for Lua on Redis' \
-	  'Version: $(VERSION)' 'Requires: $(LIBS)' 'Cflags: -I$(PREFIX)/include' \
-	  'Libs: -L$(PREFIX)/lib -lneap -llua5.1-luv -lm -lpthread -ldl' \
+	  'Version: $(VERSION)' 'Requires: luajit libuv' \
+	  'Requires.private: hiredis openssl zlib' 'Cflags: -I$(PREFIX)/include' \
+	  'Libs: -L$(PREFIX)/lib -lneap' \
+	  'Libs.private: -llua5.1-luv -lm -lpthread -ldl' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/neap.pc
 	for f in LICENSE $(wildcard README.md */README.md examples/*.lua); do \
 	  install -D -m 644 $$f $(SHARE)/$$f || exit; done

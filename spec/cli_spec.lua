@@ -119,7 +119,7 @@ describe("the command line", function()
     assert.equal(1, r.status)
     assert.matches("fails%.lua:1: broken", r.err)
     assert.matches("stack traceback:", r.err)
-    assert.matches("fails%.lua:2: in function", r.err)
+    assert.matches("fails%.lua:2: in main chunk", r.err)
     assert.is_nil(r.err:find("neap.main", 1, true))
   end)
 

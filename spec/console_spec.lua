@@ -46,6 +46,10 @@ describe("a console", function()
         { r.status, r.out, r.err })
     end)
 
+    case("prints strings as they are, for scripts", function()
+      assert.equal('{"a":1}\n', attach("-e", "neap.json.encode { a = 1 }").out)
+    end)
+
     case("shows what the code prints here, not there", function()
       local r = attach("-e", "neap.spawn(print, 'by a task'):join() print 'by the line'")
       assert.same({ 0, "by a task\nby the line\n" }, { r.status, r.out })
@@ -78,6 +82,10 @@ describe("a console", function()
       assert.matches("no console at .*none: No such file", r.err)
       r = process.neap { "attach", ("x"):rep(200) }
       assert.same({ 1, true }, { r.status, r.err:find "longer than 107 bytes" ~= nil })
+    end)
+
+    case("ends with 0 after :quit", function()
+      for _ = 1, 10 do assert.equal(0, attach("-e", ":quit").status) end
     end)
 
     case("waits for a busy service, and says so", function()
@@ -157,6 +165,46 @@ describe("a console", function()
     assert.equal("nil\n", attach("-e", "ended.intruder").out)
   end)
 
+  case("does not run the line of a client that was gone before", function()
+    attach("-e", "neap.spawn(function() while not ended.spin do neap.sleep(0) end end)")
+    local holder = console_client.connect(socket)
+    for _ = 1, 3 do
+      local c = console_client.connect(socket)
+      holder:send("L", "local t = os.clock() while os.clock() - t < 0.2 do end")
+      neap.sleep(0.02)
+      c:send("L", "while true do end")
+      c:close()
+      holder:receive()
+    end
+    holder:close()
+    attach("-e", "ended.spin = true")
+  end)
+
+  case("answers for a line that ends in the watchdog's errors", function()
+    local c = console_client.connect(socket)
+    c:send("L", "local function loop() while true do end end "
+      .. "pcall(function() pcall(function() pcall(loop) loop() end) loop() end) loop()")
+    neap.sleep(0.2)
+    c:send("C", "")
+    assert.equal("E", (c:receive()))
+    assert.same({ "R", "2" }, { c:ask "1 + 1" })
+    c:close()
+  end)
+
+  case("runs no line twice while a completion waits", function()
+    local c = console_client.connect(socket)
+    c:write(console_client.frame("L", "n = (n or 0) + 1 return n")
+      .. console_client.frame("T", "1\nredis:ge"))
+    neap.sleep(0.04)
+    c:send("T", "2\nredis:ge")
+    local answers = {}
+    for i = 1, 3 do answers[i] = (c:receive()) end
+    table.sort(answers)
+    assert.same({ "R", "T", "T" }, answers)
+    assert.same({ "R", "1" }, { c:ask "n" })
+    c:close()
+  end)
+
   case("takes frames in pieces of any size", function()
     local c = console_client.open(socket)
     c:listen()
@@ -181,7 +229,7 @@ describe("a console", function()
       c:send("L", line)
       neap.sleep(0.15)
       c:close()
-      eventually(function() return attach("-e", "ended.line").out == '"cancelled"\n' end,
+      eventually(function() return attach("-e", "ended.line").out == "cancelled\n" end,
         "the line is cancelled")
     end)
 
@@ -234,6 +282,21 @@ describe("a console", function()
     c:close()
   end)
 
+  case("ends a line that swallows its cancellation", function()
+    for _, line in ipairs { "while true do pcall(neap.sleep, 0.01) end",
+      "while true do pcall(neap.all, { function() neap.sleep(10) end }) end" } do
+      local c = console_client.connect(socket)
+      c:send("L", line)
+      neap.sleep(0.1)
+      c:send("C", "")
+      c:receive()
+      assert.same({ "R", "2" }, { c:ask "1 + 1" })
+      c:close()
+      eventually(function() return tonumber(attach("-e", "neap.stats().tasks.live").out) == 3 end,
+        "only the ticker, the line that asks, and who answers for it are left")
+    end
+  end)
+
   case("says goodbye on :quit, and the service goes on", function()
     local c = console_client.connect(socket)
     c:send("L", ":quit")
@@ -262,8 +325,42 @@ describe("a console", function()
     t:wait_for "; :help tells what there is"
     t:keys("half a line")
     service:kill "sigterm"
+    t:wait_for "neap attach: the process has ended"
     t:wait_for "ENDED 0"
     t:close()
+  end)
+end)
+
+describe("a console of a process with little memory", function()
+  case("answers a line that wants too much, and goes on", function()
+    local dir = process.temp_dir()
+    local socket = dir .. "/console"
+    local service = process.start(path, { "--console", socket, "--max-memory", "30", "-e",
+      "print 'ready' require('neap').sleep(1000)" })
+    service:wait_for "ready"
+    local function attach(code) return process.neap { "attach", socket, "-e", code } end
+    for _ = 1, 2 do
+      for _, code in ipairs { "local s = {} for i = 1, 1e9 do s[i] = { i } end",
+        "do local s = {} for i = 1, 1e9 do s[i] = ('x'):rep(1e5) .. i end end",
+        "return ('x'):rep(1e8)", "while true do pcall(string.rep, 'x', 1e8) end" } do
+        local c = console_client.connect(socket)
+        c:send("L", code)
+        if code:find "while" then
+          neap.sleep(0.2)
+          c:send("C", "")
+        end
+        local letter, text = c:receive()
+        assert.equal("E", letter)
+        assert.is_truthy(text:find "not enough memory" or text:find "cancelled", text)
+        assert.same({ "R", "2" }, { c:ask "1 + 1" })
+        c:close()
+        local r = attach "40 + 2"
+        assert.same({ 0, "42\n" }, { r.status, r.out })
+      end
+    end
+    service:kill "sigterm"
+    service:wait()
+    process.remove(dir)
   end)
 end)
 
@@ -284,6 +381,19 @@ describe("neap.console", function()
     assert.equal("console.listen", code_of(neap.console, path_of))
     console:close()
     assert.is_nil(uv.fs_stat(path_of))
+  end)
+
+  case("leaves the console of a process that runs alone", function()
+    local path_of = dir .. "/taken"
+    local child = process.start(path, { "--console", path_of, "-e",
+      "print 'open' require('neap').sleep(100)" })
+    child:wait_for "open"
+    local r = process.neap { "--console", path_of, "-e", "print 'ran'" }
+    assert.same({ 1, "" }, { r.status, r.out })
+    assert.matches("console.listen: .*another process listens there", r.err)
+    assert.equal("2\n", process.neap({ "attach", path_of, "-e", "1 + 1" }).out)
+    child:kill "sigterm"
+    child:wait()
   end)
 
   case("refuses paths where no socket can be", function()

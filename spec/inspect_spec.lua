@@ -77,6 +77,8 @@ describe("neap.inspect", function()
   case("does not call __index or __pairs of what it shows", function()
     local t = setmetatable({ 1 }, { __index = function() error "called" end })
     assert.equal("{ 1 }", inspect(t))
+    t = setmetatable({ a = 1 }, { __index = function() error "called" end })
+    assert.equal("{ a = 1 }", inspect(t))
   end)
 
   describe("of models", function()

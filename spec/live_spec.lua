@@ -225,6 +225,31 @@ describe("the watchdog", function()
     end)
   end
 
+  case("can be switched off within a slice that it is ending", function()
+    local r = run([[
+      local neap = require "neap"
+      print(pcall(function() while true do end end))
+      neap.debug { max_slice = 0, slow = 0 }
+      local sum = 0
+      for i = 1, 1e8 do sum = sum + 1 end
+      neap.debug { max_slice = 0.1 }
+      print(select(2, pcall(function() while true do end end)).code)
+    ]], "--max-slice", "100", "--slow", "0")
+    assert.same({ 0, "" }, { r.status, r.err })
+    assert.matches("^false\ttask.too_long.*\ntask.too_long\n$", r.out)
+  end)
+
+  case("leaves the JIT off where the program has switched it off", function()
+    local r = run([[
+      jit.off()
+      local neap = require "neap"
+      local t = neap.spawn(function() while true do end end)
+      pcall(t.join, t)
+      print(jit.status())
+    ]], "--max-slice", "100", "--slow", "0")
+    assert.equal("false", r.out:match "^%a+")
+  end)
+
   case("lets what is ended clean up", function()
     local r = run([[
       local neap = require "neap"

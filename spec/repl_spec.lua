@@ -50,6 +50,22 @@ describe("the prompt", function()
     ask("double(a)", "\n40\n>")
   end)
 
+  case("waits for the rest of an expression", function()
+    start()
+    t:keys("{ a = 1,", "Enter")
+    t:wait_for ">>"
+    ask("b = 2 }", "{ a = 1, b = 2 }\n>")
+    t:keys("1 +", "Enter")
+    t:wait_for ">> "
+    ask("41", "\n42\n>")
+  end)
+
+  case("leaves on exit as well", function()
+    start()
+    t:keys("exit", "Enter")
+    t:wait_for "ENDED 0"
+  end)
+
   case("waits for the rest of a statement", function()
     start()
     t:keys("for i = 1, 2 do", "Enter")
@@ -67,7 +83,8 @@ describe("the prompt", function()
   case("shows errors with their line, and goes on", function()
     start()
     ask("local t = nil; t.x = 1", "console:1: attempt to index")
-    ask("error { code = 1 }", "table")
+    ask("foo.bar", "console:1: attempt to index global 'foo'")
+    ask("error { code = 1 }", "error: { code = 1 }")
     ask("1 +* 2", "unexpected symbol")
     ask("error(setmetatable({}, { __tostring = function() error 'again' end }))",
       "__tostring fails")
@@ -288,6 +305,15 @@ describe("the prompt without a terminal", function()
     local r = process.start("/bin/sh", { "-c",
       "yes | NEAP_REDIS=memory " .. path .. " | head -n 3" }):wait()
     assert.same({ 0, "nil\nnil\nnil\n" }, { r.status, r.out })
+  end)
+
+  case("ends when it is told to, although its input is silent", function()
+    local child = process.start(path, {}, { env = { NEAP_REDIS = "memory" }, is_open = true })
+    child.stdin:write "1 + 1\n"
+    child:wait_for "2\n"
+    child:kill "sigterm"
+    assert.equal(0, child:wait(5).status)
+    child.stdin:close()
   end)
 
   case("hands the script its own input with -", function()

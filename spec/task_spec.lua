@@ -395,6 +395,35 @@ describe("neap.timeout", function()
   end)
 end)
 
+describe("a task that swallows its cancellation", function()
+  case("is left behind after a thousand waits", function()
+    local waits, cleaned = 0, false
+    local t = neap.spawn(function()
+      while true do
+        pcall(neap.sleep, 10)
+        waits = waits + 1
+      end
+    end)
+    neap.sleep(0)
+    t:cancel()
+    local ok, err = pcall(t.join, t)
+    assert.same({ false, "cancelled", "cancelled" }, { ok, err.code, t:status() })
+    assert.is_true(waits >= 999 and waits <= 1000)
+    -- but what is shielded is not counted
+    t = neap.spawn(function()
+      pcall(neap.sleep, 10)
+      neap.shield(function()
+        for _ = 1, 3000 do neap.sleep(0) end
+        cleaned = true
+      end)
+    end)
+    neap.sleep(0)
+    t:cancel()
+    t:join()
+    assert.is_true(cleaned)
+  end)
+end)
+
 describe("a failure that nobody joins", function()
   local function count(text, what)
     local n, from = 0, 1

@@ -44,9 +44,9 @@ static int open_socket(const char *path) {
 }
 
 // greet waits for the console's greeting and shows it at a terminal.
-static int greet(struct client *c, bool is_terminal) {
+static int greet(struct client *c, bool is_terminal, bool is_raw) {
     const int patience_ms = 1000;
-    client_begin(c);
+    client_begin(c, is_raw);
     client_poll(c, patience_ms, false);
     if (!c->answer && !c->is_over) {
         fputs("neap attach: the process is busy; waiting for it\n", c->err);
@@ -77,10 +77,13 @@ static int run(const char *path, char *const *code, int count) {
     if (c.fd < 0) {
         return 1;
     }
-    if (greet(&c, is_terminal) == 0) {
+    if (greet(&c, is_terminal, count > 0) == 0) {
         status = count         ? client_run_code(&c, code, count)
                  : is_terminal ? editor_run(&c)
                                : client_run_lines(&c);
+    }
+    if (c.is_lost) {
+        fputs("neap attach: the process has ended\n", stderr);
     }
     client_end(&c);
     close(c.fd);

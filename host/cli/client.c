@@ -43,8 +43,8 @@ static void send_text(struct client *c, char letter, const char *text) {
     client_send(c, letter, text, strlen(text));
 }
 
-void client_begin(struct client *c) {
-    send_text(c, 'N', "neap console 1");
+void client_begin(struct client *c, bool is_raw) {
+    send_text(c, 'N', is_raw ? "neap console 1 raw" : "neap console 1");
 }
 
 void client_end(struct client *c) {
@@ -97,7 +97,7 @@ static void take_frame(struct client *c, char letter, const char *text,
     switch (letter) {
     case 'O': print(c, text, len); break;
     case 'T': take_completion(c, text, len); break;
-    case 'Q': c->is_over = true; break;
+    case 'Q': c->is_left = c->is_over = true; break;
     default: // N, R, E, M: what somebody waits for
         free(c->text);
         c->text = copy(text, len);
@@ -132,7 +132,7 @@ static void read_console(struct client *c) {
         c->len += (size_t)n;
         take_frames(c);
     } else if (n == 0 || errno != EINTR) {
-        c->is_over = true;
+        c->is_over = c->is_lost = true;
     }
 }
 
@@ -195,8 +195,11 @@ static char wait_answer(struct client *c) {
 // finish_input tells that no line follows. Returns the exit status.
 static int finish_input(struct client *c) {
     client_send(c, 'X', "", 0);
+    if (c->is_over && !c->is_left) {
+        c->is_over = false; // it may have said why before it was gone
+    }
     if (!wait_answer(c)) {
-        return 1;
+        return !c->is_left;
     }
     return client_print_answer(c) ? 0 : 1;
 }
@@ -213,30 +216,50 @@ static int run_line(struct client *c, const char *line, size_t len) {
     if (letter && !client_print_answer(c)) {
         return 1;
     }
-    return c->is_over ? letter != 'R' : -1;
+    return c->is_over ? letter != 'R' && !c->is_left : -1;
+}
+
+// take_line returns a whole line of what was read, or what is left at the end,
+// and how much of it that takes; 0: more has to be read.
+static size_t take_line(const char *bytes, size_t len, bool is_end,
+                        size_t *line) {
+    const char *end = len ? memchr(bytes, '\n', len) : NULL;
+    *line = end ? (size_t)(end - bytes) : len;
+    return end ? *line + 1 : is_end ? len : 0;
 }
 
 int client_run_lines(struct client *c) {
-    FILE *in = fdopen(dup(c->in), "r");
-    char *line = NULL;
-    size_t cap = 0;
+    char *bytes = NULL;
+    size_t len = 0, cap = 0, line;
+    bool is_end = false;
     int status = -1;
-    ssize_t n;
-    while (status < 0 && in && (n = getline(&line, &cap, in)) >= 0) {
-        n -= n > 0 && line[n - 1] == '\n';
-        if (n > line_max) {
+    while (status < 0 && !c->is_over) {
+        size_t taken = take_line(bytes, len, is_end, &line);
+        if (line > line_max) {
             fprintf(c->err, "neap: a line of more than %d bytes\n", line_max);
             status = 1;
-        } else {
-            status = run_line(c, line, (size_t)n);
+        } else if (taken) {
+            status = run_line(c, bytes, line);
+            memmove(bytes, bytes + taken, len - taken);
+            len -= taken;
+        } else if (is_end) {
+            break;
+        } else if (client_poll(c, -1, true)) {
+            if (cap - len < read_size) {
+                cap = cap * 2 + read_size;
+                bytes = grown(bytes, cap);
+            }
+            ssize_t n = read(c->in, bytes + len, cap - len);
+            is_end = n == 0 || (n < 0 && errno != EINTR);
+            len += n > 0 ? (size_t)n : 0;
         }
     }
-    free(line);
-    if (in) {
-        fclose(in);
-    }
+    free(bytes);
     c->answer = 0;
-    return status < 0 ? finish_input(c) : status;
+    if (status >= 0) {
+        return status;
+    }
+    return c->is_over ? !c->is_left : finish_input(c);
 }
 
 int client_run_code(struct client *c, char *const *code, int count) {

@@ -25,11 +25,13 @@ struct client {
     unsigned asked;   // number of the last completion asked for
     char *completion; // its answer, or NULL
     bool is_mid_line; // what was printed last did not end its line
-    bool is_over;     // the console is gone, or has said that it is the end
+    bool is_left;     // the console has said that it is the end
+    bool is_lost;     // it ended without
+    bool is_over;     // either, or nobody reads what is printed
 };
 
-// client_begin sends the first words.
-void client_begin(struct client *c);
+// client_begin sends the first words; with is_raw strings come without quotes.
+void client_begin(struct client *c, bool is_raw);
 
 // client_end frees what the client holds; the descriptors stay open.
 void client_end(struct client *c);

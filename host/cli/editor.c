@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <histedit.h>
 #include <locale.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,8 +179,14 @@ static void suspend(struct editor *e) {
     struct termios now;
     tcgetattr(e->client->in, &now);
     tcsetattr(e->client->in, TCSADRAIN, &e->cooked);
-    kill(getpid(), SIGTSTP);
-    // here it goes on
+    // beside a loop this thread blocks all signals: but here it stops
+    sigset_t stop, before;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTSTP);
+    pthread_sigmask(SIG_UNBLOCK, &stop, &before);
+    pthread_kill(pthread_self(), SIGTSTP);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    // and here it goes on
     tcgetattr(e->client->in, &e->cooked);
     tcsetattr(e->client->in, TCSADRAIN, &now);
 }

@@ -14,12 +14,13 @@
 
 static uv_signal_t on_int, on_term;
 
-static void on_main_end(neap *n, const char *error, const char *traceback,
-                        void *arg) {
+static void on_main_end(neap *n, int count, const char *error,
+                        const char *trace, void *arg) {
     int *is_over = arg;
+    (void)count;
     *is_over = 1;
-    if (error) {
-        failure_print(stderr, error, traceback);
+    if (error && strcmp(error, "cancelled") != 0) {
+        failure_print(stderr, error, trace);
         neap_stop(n, 1);
     }
 }
@@ -55,8 +56,12 @@ static int l_start_repl(lua_State *L) {
 // run_at_exit calls what was left for the end of the process.
 static void run_at_exit(neap *n) {
     lua_State *L = neap_lua(n);
-    if (neap_require(n, "neap.at_exit") != 0 ||
-        (lua_getfield(L, -1, "run"), lua_pcall(L, 0, 0, 0) != 0)) {
+    if (neap_require(n, "neap.at_exit") != 0) {
+        fprintf(stderr, "neap: %s\n", neap_strerror());
+        return;
+    }
+    lua_getfield(L, -1, "run");
+    if (lua_pcall(L, 0, 0, 0) != 0) {
         fprintf(stderr, "neap: %s\n", lua_tostring(L, -1));
     }
 }
@@ -66,14 +71,14 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "attach") == 0) {
         return attach_main(argc - 2, argv + 2);
     }
-    neap *n = neap_new();
+    neap *n = neap_new(NULL);
     if (!n) {
-        fputs("neap: no event loop to be had\n", stderr);
+        fprintf(stderr, "neap: %s\n", neap_strerror());
         return 1;
     }
     lua_State *L = neap_lua(n);
     if (neap_require(n, "neap.main") != 0) {
-        fprintf(stderr, "neap: %s\n", lua_tostring(L, -1));
+        fprintf(stderr, "neap: %s\n", neap_strerror());
         return 1;
     }
     lua_createtable(L, argc, 0);
@@ -87,7 +92,7 @@ int main(int argc, char **argv) {
     neap_spawn(n, 2, on_main_end, &main_is_over);
     int status = neap_run(n);
     run_at_exit(n);
-    neap_close(n);
+    neap_close(n, NULL, NULL);
     int of_lines = repl_finish();
     return status ? status : of_lines;
 }

@@ -22,7 +22,7 @@ static int status, saved_out = -1, saved_err = -1;
 
 static void *run(void *arg) {
     (void)arg;
-    client_begin(&client);
+    client_begin(&client, false);
     while (!client.answer && !client.is_over) {
         client_poll(&client, -1, false);
     }
@@ -34,6 +34,9 @@ static void *run(void *arg) {
         status = editor_run(&client);
     } else {
         status = client_run_lines(&client);
+        if (client.is_lost) {
+            status = 0; // the process ends, with a status of its own
+        }
     }
     shutdown(client.fd, SHUT_RDWR);
     client.is_over = true;

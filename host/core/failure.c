@@ -96,11 +96,11 @@ void failure_keep(struct task *t) {
     lua_State *L = t->rt->L;
     char site[256];
     lua_checkstack(L, 8);
+    task_spawn_site(t, site, sizeof site); // while its spawner is on the stack
     lua_xmove(t->L, L, 1);
     lua_settop(t->L, 0);
     int error = lua_gettop(L);
     failure_push_trace(L, error, t, t->L, 0);
-    task_spawn_site(t, site, sizeof site);
     lua_createtable(L, 3, 0);
     lua_pushvalue(L, error);
     lua_rawseti(L, -2, 1);
@@ -133,11 +133,12 @@ void failure_push(const struct task *t, lua_State *L) {
 
 void failure_log(const struct task *t) {
     lua_State *L = t->rt->L;
-    char site[256];
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->failure);
+    lua_rawgeti(L, -1, 3);
     failure_push(t, L);
-    task_spawn_site(t, site, sizeof site);
     const char *trace = lua_tostring(L, -1);
     log_write(&t->rt->log, LOG_ERROR, "a task failed: %s\n%s%sspawned at %s",
-              lua_tostring(L, -2), trace, *trace ? "\n" : "", site);
-    lua_pop(L, 2);
+              lua_tostring(L, -2), trace, *trace ? "\n" : "",
+              lua_tostring(L, -3));
+    lua_pop(L, 4);
 }

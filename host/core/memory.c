@@ -7,10 +7,20 @@
 // whose live data fill half of the limit would never be.
 enum { pause_at_limit = 120, pause_before = 200 };
 
+// is_too_much says whether a slice may not have so much more.
+static bool is_too_much(const struct memory *m, size_t more) {
+    const size_t little = m->limit / 32;
+    size_t sum = m->used + more;
+    bool is_culprit = sum > m->at_begin && sum - m->at_begin > little;
+    if (!m->limit || sum <= m->limit || !(m->monitor->slice & 1)) {
+        return false;
+    }
+    return sum > m->limit + m->limit / 4 || (is_culprit && !m->is_short);
+}
+
 static void *limited(void *ud, void *p, size_t old, size_t size) {
     struct memory *m = ud;
-    if (m->limit && size > old && m->used + (size - old) > m->limit &&
-        (m->monitor->slice & 1)) {
+    if (size > old && is_too_much(m, size - old)) {
         m->is_short = true;
         return NULL;
     }
@@ -32,6 +42,13 @@ void memory_limit(struct memory *m, lua_State *L, const struct monitor *monitor,
         lua_setallocf(L, limited, m);
     }
     lua_gc(L, LUA_GCSETPAUSE, limit ? pause_at_limit : pause_before);
+}
+
+void memory_lift(struct memory *m, lua_State *L) {
+    if (m->alloc) {
+        lua_setallocf(L, m->alloc, m->ud);
+        m->alloc = NULL;
+    }
 }
 
 void memory_recover(struct memory *m, lua_State *L) {

@@ -19,7 +19,7 @@ struct monitor {
     struct histogram latency[2]; // this minute's, and the one's before
     uint64_t minute_ns;          // when this minute began
     uint64_t polled_ns, idle_ns; // when the loop last went to poll; in all
-    uint64_t start_ns, turns, busy_ns;
+    uint64_t start_ns, turns, busy_ns, slices;
     uint64_t slice_ns, longest_ns; // to 4 ms, which is what a glance costs
     _Atomic uint64_t slow;         // slices that the watchdog reported
     _Atomic uint32_t slice;        // odd while a task runs
@@ -27,6 +27,7 @@ struct monitor {
     _Atomic int client_fd;         // of the console that runs it, plus 1; < 0:
                                    // of the console that spawned it
     bool is_stopping;              // the watchdog has stopped this slice
+    bool is_jit_off;               // the program has switched it off
     struct watchdog *dog;          // NULL: nobody watches
 };
 
@@ -71,6 +72,7 @@ static inline void monitor_end(struct monitor *m) {
         m->longest_ns = now - m->slice_ns;
     }
     m->slice_ns = now;
+    m->slices++;
 }
 
 #endif

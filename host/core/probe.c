@@ -40,6 +40,7 @@ static struct probe {
     int raises, raises_left; // errors in a row, in one slice
     char frames[probe_text_max];
     size_t frames_len;
+    char site[probe_site_max]; // where the task of the frames was spawned
     _Atomic bool has_frames;
     sigjmp_buf bad_frame;
     probe_sample_fn *on_sample;
@@ -110,9 +111,11 @@ static void read_frames(void) {
     lua_State *L = probe.rt->current ? probe.rt->current->L : NULL;
     lua_Debug ar;
     probe.frames_len = 0;
+    snprintf(probe.site, sizeof probe.site, "?");
     sigaction(SIGSEGV, &catch, &segv);
     sigaction(SIGBUS, &catch, &bus);
     if (L && sigsetjmp(probe.bad_frame, 1) == 0) {
+        task_spawn_site(probe.rt->current, probe.site, sizeof probe.site);
         for (int i = 0; i < frames_max && lua_getstack(L, i, &ar) &&
                         lua_getinfo(L, "Sl", &ar);
              i++) {
@@ -160,6 +163,7 @@ static void on_signal(int signum) {
 // -- from other threads
 
 void probe_ask_stack(uint32_t slice, probe_stack_fn *fn, void *arg) {
+    probe.wanted = WANT_NOTHING; // what was asked of another slice
     probe.slice = slice;
     probe.on_stack = fn;
     probe.stack_arg = arg;
@@ -167,8 +171,9 @@ void probe_ask_stack(uint32_t slice, probe_stack_fn *fn, void *arg) {
     pthread_kill(probe.thread, SIGPROF);
 }
 
-size_t probe_ask_frames(uint32_t slice, char *out) {
+size_t probe_ask_frames(uint32_t slice, char *out, char *site) {
     const int tries = 100; // of a millisecond
+    probe.wanted = WANT_NOTHING;
     probe.slice = slice;
     probe.has_frames = false;
     probe.frames_len = 0;
@@ -177,6 +182,7 @@ size_t probe_ask_frames(uint32_t slice, char *out) {
     for (int i = 0; i < tries && !probe.has_frames; i++) {
         uv_sleep(1);
     }
+    snprintf(site, probe_site_max, "%s", probe.has_frames ? probe.site : "?");
     if (!probe.has_frames) {
         return 0;
     }
@@ -185,6 +191,9 @@ size_t probe_ask_frames(uint32_t slice, char *out) {
 }
 
 void probe_stop(uint32_t slice, const char *code, const char *message) {
+    if (probe.slice != slice) {
+        probe.wanted = WANT_NOTHING;
+    }
     probe.slice = slice;
     probe.code = code;
     probe.message = message;
@@ -200,7 +209,9 @@ void probe_slice_over(struct runtime *rt) {
     probe.raises = probe.raises_left = 0;
     probe.wanted = WANT_NOTHING;
     lua_sethook(rt->L, NULL, 0, 0);
-    luaJIT_setmode(rt->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+    if (!rt->monitor.is_jit_off) {
+        luaJIT_setmode(rt->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+    }
 }
 
 // start begins to profile anew: each line is a place to stop at.
@@ -226,6 +237,7 @@ bool probe_open(struct runtime *rt) {
         return false;
     }
     probe.thread = pthread_self();
+    probe.wanted = WANT_NOTHING;
     // what LuaJIT finds it leaves behind: a late signal must not end us
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPROF, &ignore, &probe.before);
@@ -235,8 +247,10 @@ bool probe_open(struct runtime *rt) {
 
 void probe_close(struct runtime *rt) {
     if (probe.rt == rt) {
-        luaJIT_profile_stop(rt->L);
-        sigaction(SIGPROF, &probe.before, NULL);
+        luaJIT_profile_stop(rt->L); // and SIGPROF is ignored again
+        if (probe.before.sa_handler != SIG_DFL) {
+            sigaction(SIGPROF, &probe.before, NULL);
+        }
         probe.rt = NULL;
     }
 }

@@ -17,7 +17,7 @@
 
 struct runtime;
 
-enum { probe_text_max = 4096 };
+enum { probe_text_max = 4096, probe_site_max = 256 };
 
 // A probe_stack_fn gets a stack, innermost first, a line each. Like a
 // probe_sample_fn it is called on the loop's thread.
@@ -39,9 +39,10 @@ void probe_close(struct runtime *rt);
 // is told unless the slice ends before.
 void probe_ask_stack(uint32_t slice, probe_stack_fn *fn, void *arg);
 
-// probe_ask_frames reads its frames while it is in C; from any other thread. It
-// returns their length in out, or 0 if there is no telling.
-size_t probe_ask_frames(uint32_t slice, char *out);
+// probe_ask_frames reads its frames while it is in C, and where its task was
+// spawned; from any other thread. It returns the length of out, or 0 if there
+// is no telling.
+size_t probe_ask_frames(uint32_t slice, char *out, char *site);
 
 // probe_stop makes that slice raise an error of that code at its next
 // instruction. It has to be repeated until the slice is over; code and message

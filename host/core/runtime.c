@@ -52,9 +52,11 @@ static void turn(struct runtime *rt) {
     for (int i = 0;
          is_more && i < passes && rt->monitor.slice_ns - start < longest_ns;
          i++) {
-        is_more = task_run_queue(rt);
+        if (!rt->is_closing) {
+            task_run_queue(rt);
+        }
         run_deferred(rt);
-        is_more = rt->ready_first != NULL;
+        is_more = rt->ready_first != NULL && !rt->is_closing;
     }
     set_idle(rt, is_more);
     rt->is_turning = false;
@@ -270,20 +272,25 @@ static bool has_server(struct runtime *rt) {
     return false;
 }
 
+bool runtime_step(struct runtime *rt) {
+    turn(rt);
+    if (rt->is_stopping) {
+        if (rt->stop_phase == 1 && !has_server(rt)) {
+            next_phase(rt);
+        }
+        if (rt->stop_phase == 2 && rt->live == 0) {
+            next_phase(rt);
+        }
+    }
+    return rt->stop_phase == 3;
+}
+
 int runtime_run(struct runtime *rt) {
     for (;;) {
-        turn(rt);
-        if (rt->is_stopping) {
-            if (rt->stop_phase == 1 && !has_server(rt)) {
-                next_phase(rt);
-            }
-            if (rt->stop_phase == 2 && rt->live == 0) {
-                next_phase(rt);
-            }
-            if (rt->stop_phase == 3) {
-                return rt->exit_status;
-            }
-        } else if (!uv_loop_alive(rt->loop)) {
+        if (runtime_step(rt)) {
+            return rt->exit_status;
+        }
+        if (!rt->is_stopping && !uv_loop_alive(rt->loop)) {
             if (rt->live == 0) {
                 return rt->exit_status;
             }
@@ -318,7 +325,8 @@ static void stop_watching(struct runtime *rt) {
     watchdog_stop(rt);
 }
 
-void runtime_free(struct runtime *rt) {
+void runtime_close_begin(struct runtime *rt) {
+    rt->is_closing = true;
     stop_watching(rt);
     while (!list_is_empty(&rt->resources)) {
         struct resource *r =
@@ -332,10 +340,17 @@ void runtime_free(struct runtime *rt) {
     // the first run before anything is closed
     uv_unref((uv_handle_t *)&rt->timers.uv);
     uv_unref((uv_handle_t *)&rt->idle);
+}
+
+void runtime_close_wait(struct runtime *rt) {
     while (uv_run(rt->loop, UV_RUN_DEFAULT) != 0) {
     }
+}
+
+void runtime_close_end(struct runtime *rt) {
     lua_gc(rt->L, LUA_GCCOLLECT, 0);
     task_report_failures(rt, true);
+    memory_lift(&rt->memory, rt->L);
     lua_close(rt->L);
     task_free_rest(rt);
     timers_close(&rt->timers);

@@ -59,6 +59,7 @@ struct runtime {
     bool is_idle_active;
     bool is_stopping;
     bool is_turning;
+    bool is_closing;   // no task runs any more
     uint32_t decoding; // callbacks that build Lua values: a finalizer may run
                        // in them, and has to leave what they use alone
     int exit_status;
@@ -78,9 +79,16 @@ int runtime_run(struct runtime *rt);
 // their requests, then tasks are cancelled, then the loop ends.
 void runtime_stop(struct runtime *rt, int exit_status);
 
-// runtime_free closes everything that is left and frees the runtime. It runs
-// the loop until the handles are closed.
-void runtime_free(struct runtime *rt);
+// runtime_step does what stands between two runs of the loop, for who runs it
+// himself. Returns whether an orderly end has come to its end.
+bool runtime_step(struct runtime *rt);
+
+// runtime_close_begin closes everything that is left. When the loop has run
+// until nothing is alive (runtime_close_wait does that), runtime_close_end
+// frees the runtime.
+void runtime_close_begin(struct runtime *rt);
+void runtime_close_wait(struct runtime *rt);
+void runtime_close_end(struct runtime *rt);
 
 // runtime_of returns the runtime of a Lua state.
 struct runtime *runtime_of(lua_State *L);

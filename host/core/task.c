@@ -15,7 +15,11 @@
 
 const char task_fail_key, task_suspend_key;
 
-enum { pool_max = 4096 };
+enum {
+    pool_max = 4096,
+    ignored_max = 1000, // waits of a cancelled task, which each raise; then it
+                        // is not resumed any more
+};
 
 static struct task *task_of(struct timer *t) {
     return (struct task *)(void *)((char *)t - offsetof(struct task, timer));
@@ -33,6 +37,13 @@ static void enqueue(struct task *t) {
     rt->ready_last = &t->next;
     if (!rt->is_turning) {
         runtime_wakeup(rt);
+    }
+}
+
+static void unref(struct task *t, int *reference) {
+    if (*reference) {
+        luaL_unref(t->rt->L, LUA_REGISTRYINDEX, *reference);
+        *reference = 0;
     }
 }
 
@@ -115,10 +126,35 @@ int task_yield(lua_State *L) {
     return lua_yield(L, 1);
 }
 
+// keep_early keeps the answer of a wait that has not yielded yet: what lies on
+// the stack then is gone. // [-count, +0]
+static void keep_early(struct task *t, int count) {
+    lua_createtable(t->L, count, 0);
+    lua_insert(t->L, -count - 1);
+    for (int i = count; i >= 1; i--) {
+        lua_rawseti(t->L, -i - 1, i);
+    }
+    t->early = luaL_ref(t->L, LUA_REGISTRYINDEX);
+}
+
+// push_early puts it back. // [-0, +count]
+static void push_early(struct task *t) {
+    lua_rawgeti(t->L, LUA_REGISTRYINDEX, t->early);
+    for (int i = 1; i <= t->value_count; i++) {
+        lua_rawgeti(t->L, 1, i);
+    }
+    lua_remove(t->L, 1);
+    luaL_unref(t->L, LUA_REGISTRYINDEX, t->early);
+    t->early = 0;
+}
+
 void task_wake(struct task *t, uint32_t wait, int count) {
     if (!task_waits(t, wait)) {
         lua_pop(t->L, count);
         return;
+    }
+    if (count && t->rt->current == t) {
+        keep_early(t, count);
     }
     t->value_count = count;
     t->cancel = NULL;
@@ -174,6 +210,7 @@ void task_unpark(struct task *t) {
     }
     t->cancel = NULL;
     t->is_raising = false;
+    unref(t, &t->early);
     t->wait++;
     t->state = TASK_RUNNING;
 }
@@ -273,13 +310,6 @@ static struct task *new_task(struct runtime *rt) {
     return t;
 }
 
-static void unref(struct task *t, int *reference) {
-    if (*reference) {
-        luaL_unref(t->rt->L, LUA_REGISTRYINDEX, *reference);
-        *reference = 0;
-    }
-}
-
 // give_coroutine keeps L for the next task if it returned, else drops it.
 static void give_coroutine(struct task *t) {
     struct runtime *rt = t->rt;
@@ -300,6 +330,7 @@ static void give_coroutine(struct task *t) {
 }
 
 static void free_task(struct task *t) {
+    unref(t, &t->early);
     free(t->name);
     free(t->site);
     unref(t, &t->failure);
@@ -363,6 +394,10 @@ struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
 
 void task_spawn_site(const struct task *t, char *out, size_t size) {
     const char *s = t->spawn_source;
+    if (t->site) {
+        snprintf(out, size, "%s", t->site);
+        return;
+    }
     if (strcmp(s, "=host") == 0) {
         snprintf(out, size, "the host");
         return;
@@ -510,8 +545,14 @@ static void resume(struct task *t) {
     struct runtime *rt = t->rt;
     struct task *outer = rt->current;
     if (!t->is_started && t->is_cancelled) {
-        lua_settop(t->L, 0);
+        lua_settop(t->L, 1);
         lua_push_error(t->L, "cancelled", "the task was cancelled");
+        finish(t, LUA_ERRRUN);
+        return;
+    }
+    if (t->is_raising && t->is_cancelled && ++t->ignored == ignored_max) {
+        lua_settop(t->L, 0);
+        lua_push_error(t->L, "cancelled", "the task caught that and went on");
         finish(t, LUA_ERRRUN);
         return;
     }
@@ -529,6 +570,7 @@ static void resume(struct task *t) {
     if (rt->memory.is_short) {
         memory_recover(&rt->memory, rt->L);
     }
+    memory_begin(&rt->memory);
     monitor_begin(&rt->monitor, t->client_fd);
     int status = lua_resume(t->L, t->value_count);
     monitor_end(&rt->monitor);
@@ -538,8 +580,11 @@ static void resume(struct task *t) {
         return;
     }
     lua_settop(t->L, 0);
-    if (t->state == TASK_READY) {
-        return; // a wait that was answered before it yielded
+    if (t->state == TASK_READY) { // it was answered before it yielded
+        if (t->early) {
+            push_early(t);
+        }
+        return;
     }
     if (t->state != TASK_WAITING) {
         lua_push_error(t->L, "task.cannot_wait",

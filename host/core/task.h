@@ -81,6 +81,8 @@ struct task {
     int anchor;          // registry reference of L
     int context;         // registry reference of the task-local table, or 0
     int failure;         // registry reference of {error, trace, site}, or 0
+    int early;           // registry reference of an answer that came before
+                         // the task yielded, or 0
     int cause;           // the same of a task that it joined, or 0
     int shield;          // > 0: cancel and outer deadlines are held back
     int references;      // handle, run; freed at 0
@@ -91,6 +93,7 @@ struct task {
     const char *waits_for;    // what task_park was told
     uint64_t since_ms;        // the loop's time when it was parked
     int client_fd;            // as struct monitor's
+    uint16_t ignored;         // waits since it was cancelled
     uint8_t state;
     bool is_started;
     bool is_cancelled;   // sticky: each later wait raises

@@ -25,8 +25,9 @@ void unjoined_set(struct runtime *rt, bool is_on) {
 
 void unjoined_end(struct task *t) {
     if (t->rt->unjoined && t->is_awaitable && !t->is_joined) {
-        t->site = xmalloc(site_size);
-        task_spawn_site(t, t->site, site_size);
+        char site[site_size];
+        task_spawn_site(t, site, sizeof site);
+        t->site = xstrdup(site);
     }
 }
 
@@ -40,7 +41,7 @@ void unjoined_note(struct task *t) {
             return;
         }
     }
-    memcpy(u->sites[u->count++], t->site, site_size);
+    strcpy(u->sites[u->count++], t->site);
     runtime_defer(t->rt, &t->rt->report);
 }
 

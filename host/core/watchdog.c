@@ -68,14 +68,9 @@ static void list_frames(struct buf *out, const char *text, size_t len,
 }
 
 static void report(struct watchdog *dog, const char *text, size_t len,
-                   const char *where) {
+                   const char *where, const char *site) {
     double seconds = (double)(uv_hrtime() - dog->since_ns) / 1e9;
     struct buf frames = {0};
-    char site[256] = "?";
-    struct task *t = dog->rt->current; // it stays while the slice lasts
-    if (t) {
-        task_spawn_site(t, site, sizeof site);
-    }
     list_frames(&frames, text, len, false);
     if (frames.len == 0) {
         list_frames(&frames, text, len, true);
@@ -94,20 +89,25 @@ static void report(struct watchdog *dog, const char *text, size_t len,
 // while the watchdog waits for just that.
 static void on_stack(void *arg, const char *text, size_t len) {
     struct watchdog *dog = arg;
-    report(dog, text, len, "");
+    char site[probe_site_max] = "?";
+    if (dog->rt->current) {
+        task_spawn_site(dog->rt->current, site, sizeof site);
+    }
+    report(dog, text, len, "", site);
     dog->is_answered = true;
 }
 
 static void report_from_c(struct watchdog *dog) {
-    char frames[probe_text_max];
-    size_t len = probe_ask_frames(dog->slice, frames);
+    char frames[probe_text_max], site[probe_site_max];
+    size_t len = probe_ask_frames(dog->slice, frames, site);
     if (current_slice(dog) != dog->slice) {
         return;
     }
     if (len == 0) {
         len = (size_t)snprintf(frames, sizeof frames, "(unknown)\n");
     }
-    report(dog, frames, len, " in a C function, which cannot be interrupted");
+    report(dog, frames, len, " in a C function, which cannot be interrupted",
+           site);
 }
 
 // -- whose console it is
@@ -264,6 +264,9 @@ void watchdog_stop(struct runtime *rt) {
     uv_cond_signal(&dog->wake);
     uv_mutex_unlock(&dog->lock);
     uv_thread_join(&dog->thread);
+    if (rt->monitor.is_stopping) { // from within the slice that it was stopping
+        watchdog_slice_over(dog);
+    }
     rt->monitor.dog = NULL;
     rt->monitor.is_asleep = false;
     probe_close(rt);

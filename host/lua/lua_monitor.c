@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/buf.h"
+#include "core/failure.h"
 #include "core/profile.h"
 #include "core/runtime.h"
 #include "core/unjoined.h"
@@ -41,7 +42,7 @@ static int l_loop(lua_State *L) {
     set_number(L, "p50", (double)histogram_quantile(&h, 0.5) / 1e9);
     set_number(L, "p99", (double)histogram_quantile(&h, 0.99) / 1e9);
     set_number(L, "max", (double)h.max / 1e9);
-    set_number(L, "slices", m->slice / 2);
+    set_number(L, "slices", (double)m->slices);
     set_number(L, "slow", (double)m->slow);
     set_number(L, "longest_slice", (double)m->longest_ns / 1e9);
     return 1;
@@ -130,13 +131,15 @@ static void push_place(lua_State *L, lua_State *of) {
 
 // push_task pushes what there is to say of a task. // [-0, +1]
 static void push_task(lua_State *L, struct task *t) {
-    char site[256];
-    task_spawn_site(t, site, sizeof site);
+    char site[256] = "";
+    if (!task_is_over(t) || t->site) { // else it may be gone with its spawner
+        task_spawn_site(t, site, sizeof site);
+    }
     lua_newtable(L);
     set_number(L, "id", (double)t->id);
     set_string(L, "name", t->name);
     set_string(L, "state", state_names[t->state]);
-    set_string(L, "spawned_at", site);
+    set_string(L, "spawned_at", site[0] ? site : NULL);
     lua_pushboolean(L, t->is_cancelled);
     lua_setfield(L, -2, "is_cancelled");
     if (t->request) {
@@ -188,7 +191,7 @@ static int l_info(lua_State *L) {
 static int l_traceback(lua_State *L) {
     struct task *t = check_task(L);
     if (t->L && !task_is_over(t) && t->is_started) {
-        luaL_traceback(L, t->L, NULL, 0);
+        failure_push_trace(L, 1, NULL, t->L, 0);
     } else {
         lua_pushliteral(L, "");
     }
@@ -245,6 +248,12 @@ static int l_unwatch(lua_State *L) {
     if (!rt->profile) {
         watchdog_stop(rt);
     }
+    return 0;
+}
+
+// set_jit(on): whether the program wants it
+static int l_set_jit(lua_State *L) {
+    runtime_of(L)->monitor.is_jit_off = !lua_toboolean(L, 1);
     return 0;
 }
 
@@ -338,6 +347,7 @@ static const luaL_Reg functions[] = {{"loop", l_loop},
                                      {"watch", l_watch},
                                      {"unwatch", l_unwatch},
                                      {"limit_memory", l_limit_memory},
+                                     {"set_jit", l_set_jit},
                                      {"log_unjoined", l_log_unjoined},
                                      {"set_client", l_set_client},
                                      {"forget_client", l_forget_client},

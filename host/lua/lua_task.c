@@ -81,6 +81,12 @@ static int l_check(lua_State *L) {
     return 0;
 }
 
+// checkpoint(): nothing; or, by way of the run queue, FAIL and what ends the
+// waits of a task that is cancelled or out of time
+static int l_checkpoint(lua_State *L) {
+    return task_current(L, rt_of(L)) ? 0 : task_yield(L);
+}
+
 static bool leave_joiners(struct task *t, void *ctx) {
     (void)ctx;
     list_remove(&t->link);
@@ -121,6 +127,14 @@ static int l_status(lua_State *L) {
     struct task *t = check_task(L, 1);
     bool is_cancelled = t->state == TASK_FAILED && t->is_cancelled;
     lua_pushstring(L, is_cancelled ? "cancelled" : names[t->state]);
+    return 1;
+}
+
+static int l_task_tostring(lua_State *L) {
+    static const char *const names[] = {"ready", "running", "waiting", "done",
+                                        "failed"};
+    struct task *t = check_task(L, 1);
+    lua_pushfstring(L, "task %d (%s)", (int)t->id, names[t->state]);
     return 1;
 }
 
@@ -356,6 +370,7 @@ static const luaL_Reg functions[] = {{"join", l_join},
                                      {"unpark", l_unpark},
                                      {"yield", l_yield},
                                      {"check", l_check},
+                                     {"checkpoint", l_checkpoint},
                                      {"context", l_context},
                                      {"set_context", l_set_context},
                                      {"request_id", l_request_id},
@@ -412,6 +427,8 @@ int luaopen_neap_task(lua_State *L) {
     lua_pop(L, 2);
     lua_pushlightuserdata(L, rt);
     new_class(L, rt, TASK, task_methods, l_task_gc);
+    lua_pushcfunction(L, l_task_tostring);
+    lua_setfield(L, -2, "__tostring");
     lua_getfield(L, -1, "__index");
     lua_setfield(L, -4, "methods");
     lua_pushvalue(L, -2);

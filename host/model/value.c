@@ -349,7 +349,7 @@ void value_sort_parts(struct buf *b) {
 // The kernel is asked for many random bytes at once: a call costs more than the
 // rest of a uuid. A child forgets them after a fork, else it would give the
 // same.
-static struct {
+static _Thread_local struct {
     unsigned char bytes[256]; // getrandom(2) gives up to 256 whole
     size_t left;
     bool is_forgotten_by_children;
@@ -374,7 +374,7 @@ static void refill_random(void) {
     random_pool.left = size;
 }
 
-// take_random takes a few bytes; only the loop's thread may.
+// take_random takes a few bytes; each thread has its own.
 static void take_random(void *bytes, size_t len) {
     if (random_pool.left < len) {
         refill_random();

@@ -21,6 +21,7 @@ package.preload.uv = package.preload.luv
 util.module("neap.jit_guard")("neap.jit_guard")
 
 local task = raw_require("neap.core.task")
+raw_require("neap.core.error") -- its metatable is that of all error objects
 local FAIL, SUSPEND = task.FAIL, task.SUSPEND
 
 -- coroutines ----------------------------------------------------------------
@@ -157,5 +158,6 @@ function print(...)
   local text = table.concat(out, "\t", 1, n) .. "\n"
   local context = task.context()
   local output = context and context[task.OUTPUT]
-  if not (output and output(text)) then io.stdout:write(text) end
+  if output and output(text) then return end
+  if task.print then task.print(text) else io.stdout:write(text) end
 end

@@ -1,5 +1,5 @@
--- complete: how a line in the console may go on. Nothing is called to find that out: fields are
--- read raw, and through metatables whose __index is a table. Internal.
+-- complete: how a line in the console may go on. No function of the program is called to find that
+-- out: fields are read raw, and through metatables whose __index is a table. Internal.
 local inspect = require "neap.inspect"
 local M = {}
 
@@ -68,25 +68,40 @@ local function listed(names, part)
 end
 jit.off(listed)
 
--- model_in_braces returns the model whose method's table the text ends in: User:where { ag
-local function model_in_braces(env, text)
-  local chain = text:match "([%a_][%w_.]*):[%a_]+%s*%(?%s*{[^{}]*$"
-    or text:match "([%a_][%w_.]*):[%a_]+%s*%(?%s*[\"'][%w_]*$"
-  local value = chain and resolve(env, chain)
+-- model_named returns a value if it is a model.
+local function model_named(value)
   local model = package.loaded["neap.model"]
   local name = model and type(value) == "table" and rawget(value, "name")
   return type(name) == "string" and model.defined[name] == value and value or nil
 end
 
+-- model_in_braces returns the model whose method's table the text ends in: User:where { ag
+local function model_in_braces(env, text)
+  local chain = text:match "([%a_][%w_.]*):[%a_]+%s*%(?%s*{[^{}]*$"
+    or text:match "([%a_][%w_.]*):[%a_]+%s*%(?%s*[\"'][%w_]*$"
+  return chain and model_named(resolve(env, chain))
+end
+
+-- names_of_redis adds the server's commands and the client's own methods; others that stand in its
+-- class were only ever asked for.
+local function names_of_redis(names, client, part, redis_names)
+  names_in(names, redis_names(client), part, false)
+  for _, topic in ipairs(require("neap.help").topics()) do
+    local name = topic:match "^redis:([%w_]+)$"
+    if name and name:sub(1, #part) == part then names[name] = true end
+  end
+end
+
 local function member_names(env, chain, separator, part, redis_names)
   local names, value = {}, resolve(env, chain)
   if value == nil then return names end
+  if is_redis(value) then
+    if separator == ":" then names_of_redis(names, value, part, redis_names) end
+    return names
+  end
   holders(value, function(t) names_in(names, t, part, separator == ":") end)
   if value == package.loaded.neap then
     names_in(names, require("neap").lazy_names, part, false)
-  end
-  if is_redis(value) and separator == ":" then
-    names_in(names, redis_names(value), part, false)
   end
   return names
 end
@@ -112,6 +127,13 @@ function M.complete(text, env, commands, redis_names)
   local chain, separator, part = text:match "([%a_][%w_.:]*)([.:])([%w_]*)$"
   if chain then
     return #part, listed(member_names(env, chain, separator, part, redis_names), part)
+  end
+  local root
+  root, part = text:match "([%a_][%w_.]*):[%a_]+%s*[%({\"'][^;]*[%)}\"']%s*:([%w_]*)$"
+  if root and model_named(resolve(env, root)) then -- a query's methods
+    local methods = {}
+    names_in(methods, require("neap.query").methods, part, true)
+    return #part, listed(methods, part)
   end
   part = text:match "[\"']%s*%)?:([%w_]*)$"
   if part then -- a string's methods

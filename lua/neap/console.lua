@@ -6,7 +6,7 @@
 -- To the client: N, a greeting; O, output at any time; then one answer to each L or X: R, the
 -- result; E, an error; M, more is wanted; and T, the number, how many bytes to replace, and names
 -- that fit; Q, the end.
-local uv = require "neap.core.luv"
+local uv = require "neap.luv"
 local core = require "neap.core.monitor"
 local task = require "neap.task"
 local task_core = require "neap.core.task"
@@ -18,7 +18,7 @@ local M = {}
 
 local frame_max = 16 * 1024 * 1024
 local unread_max = 1024 * 1024 -- bytes that the client has not taken
-local hello = "neap console 1"
+local hello = "neap console 1" -- and " raw": strings are shown without quotes
 
 -- connections ---------------------------------------------------------------
 
@@ -90,55 +90,71 @@ local function set_output(fn)
   task_core.set_context(context)
 end
 
--- run_line is the task of a line.
+-- run_line is the task of a line; it returns the letter and the text of the answer.
 local function run_line(self, method, text)
+  if self.is_closed then error("cancelled", 0) end -- its client left before it began
   core.set_client(self.fd)
   core.name(core.current(), "a line of a console")
   set_output(function(s) return self:output(s) end)
   self.line_id = core.current_id()
-  local ok, letter, answer = pcall(method, self.session, text)
+  return method(self.session, text)
+end
+
+local function after_line(self, letter, answer)
   self.line = nil
-  if not ok then
-    letter, answer = "E", errors.is_error(letter, "cancelled") and "cancelled" or tostring(letter)
+  if letter == task_core.FAIL then
+    letter, answer = "E", errors.is_error(answer, "cancelled") and "cancelled" or tostring(answer)
   end
   if #answer > frame_max then answer = answer:sub(1, frame_max - 100) .. "..." end
   self:send(letter, answer)
   if self.session.is_over then self:finish() end
 end
 
+-- start_line runs a line in a task of its own, and answers for it whatever becomes of it.
+local function start_line(self, method, text)
+  if self.line then return self:close() end -- a client waits for the answer
+  local line = task_core.spawn_always(run_line, self, method, text)
+  self.line = line
+  task.spawn(function() after_line(self, task_core.join(line)) end)
+end
+
 local on_frame = {}
 
 function on_frame.L(self, text)
-  if self.line then return self:close() end -- a client waits for the answer
   if self.console.audits then
     log.info("console: %s: %s", self.name, #text > 1000 and text:sub(1, 1000) .. "..." or text)
   end
-  self.line = task_core.spawn_always(run_line, self, self.session.line, text)
+  start_line(self, self.session.line, text)
 end
 
 function on_frame.X(self)
-  if self.line then return self:close() end
-  self.line = task_core.spawn_always(run_line, self, self.session.finish, "")
+  start_line(self, self.session.finish, "")
 end
 
 function on_frame.C(self)
   if self.line then self.line:cancel() else self.session:forget() end
 end
 
-function on_frame.T(self, text)
+local function complete(self, text)
   local number, line = text:match "^(%d+)\n(.*)"
   local ok, count, names = pcall(self.session.complete, self.session, line or "")
   self:send("T", ("%s\n%s\n"):format(number, ok and count or 0)
     .. table.concat(ok and names or {}, "\n"))
 end
 
--- parse takes whole frames off what was read. Who does not begin as a client does is cut off.
+function on_frame.T(self, text)
+  task.spawn(complete, self, text) -- it may ask Redis
+end
+
+-- parse takes whole frames off what was read; it does not wait. Who does not begin as a client
+-- does is cut off.
 local function parse(self)
   while not self.is_closed and #self.bytes >= 5 do
     local letter, a, b, c, d = self.bytes:sub(1, 1), self.bytes:byte(2, 5)
     local size = ((a * 256 + b) * 256 + c) * 256 + d
     local handler = on_frame[letter]
-    if size > frame_max or not handler and letter ~= "N" or (letter == "N") == self.is_known then
+    local is_first = letter == "N"
+    if size > frame_max or not handler and not is_first or is_first == self.is_known then
       return self:close()
     end
     if #self.bytes < 5 + size then
@@ -148,7 +164,8 @@ local function parse(self)
     local text = self.bytes:sub(6, 5 + size)
     self.bytes = self.bytes:sub(6 + size)
     if letter == "N" then
-      if text ~= hello then return self:close() end
+      if text:sub(1, #hello) ~= hello then return self:close() end
+      self.session.is_raw = text == hello .. " raw"
       self.is_known = true
       self:send("N", ("neap %s, process %d"):format(util.version, uv.os_getpid()))
     else
@@ -223,6 +240,10 @@ function M.open(path, options)
     if name ~= "audit" then error("console: unknown option '" .. tostring(name) .. "'", 2) end
   end
   if #path > 107 then listen_error(path, "a socket's path has at most 107 bytes") end
+  local folder = path:match "^(.*)/[^/]*$"
+  if folder and folder ~= "" and not uv.fs_stat(folder) then
+    listen_error(path, "there is no folder " .. folder)
+  end
   local stat = uv.fs_lstat(path)
   if stat and stat.type ~= "socket" then listen_error(path, "there is a file, and no socket") end
   if stat and is_taken(path) then listen_error(path, "another process listens there") end
@@ -244,13 +265,9 @@ function M.open(path, options)
     listen_error(path, err)
   end
   pipe:unref()
-  M.opened[#M.opened + 1] = self
-  require("neap.live").debug(nil)
+  require("neap.live").watch() -- Ctrl-C has to end a line that does not wait
   return self
 end
-
---- console.opened: the consoles that this process has opened.
-M.opened = {}
 
 --- console.on_socket(fd, on_close): serves one client on a connected socket; on_close is called
 -- when it is gone.

@@ -28,13 +28,15 @@ local function new_env()
   local own, declared = {}, {}
   own.neap, own.__values = require "neap", same
   for _, name in ipairs { "neap", "_", "__values" } do declared[name] = true end
+  local parts = { redis = function() return own.neap.redis() end,
+    http = function() return require "neap.http" end, model = function() return own.neap.model end,
+    field = function() return own.neap.field end }
   local env = setmetatable({}, {
     __index = function(_, name)
       if declared[name] then return own[name] end
       if name == "own_names" then return own end
       local value = _G[name]
-      if value == nil and name == "redis" then value = own.neap.redis() end
-      if value == nil and name == "http" then value = require "neap.http" end
+      if value == nil and parts[name] then return parts[name]() end
       if value == nil and package.loaded["neap.model"] then
         for _, m in pairs(own.neap.model.defined) do
           if m.name == name:lower() then return m end
@@ -50,28 +52,37 @@ local function new_env()
 end
 
 -- keep_locals makes what a line declares first (local x = 1) last: it becomes a name of the
--- session.
-local function keep_locals(self, text)
+-- session. Returns the text without `local`, and the names.
+local function keep_locals(text)
   local before, name = text:match "^(%s*)local%s+function%s+([%a_][%w_]*)"
   if name then
-    self.declared[name] = true
-    return (text:gsub("^%s*local%s+function%s+[%a_][%w_]*", before .. "function " .. name))
+    local kept = text:gsub("^%s*local%s+function%s+[%a_][%w_]*", before .. "function " .. name)
+    return kept, { name }
   end
   local start = text:match "^%s*local%s+()[%a_]"
-  if not start then return text end
+  if not start then return text, {} end
   local names, at = {}, start
   repeat
     local found, after = text:match("^([%a_][%w_]*)%s*()", at)
-    if not found then return text end
+    if not found then return text, {} end
     names[#names + 1], at = found, after
     local comma = text:match("^,%s*()", at)
     at = comma or at
   until not comma
-  if names[1] == "function" then return text end
-  for _, n in ipairs(names) do self.declared[n] = true end
   local list = table.concat(names, ", ")
-  if text:find("^=[^=]", at) or text:find("^=$", at) then return list .. " " .. text:sub(at) end
-  return list .. " = nil " .. text:sub(at)
+  local has_values = text:find("^=[^=]", at) or text:find("^=$", at)
+  return list .. (has_values and " " or " = nil ") .. text:sub(at), names
+end
+
+-- declare makes names the session's own. Until they are given a value they are what they were, so
+-- that `local print = print` does what it says.
+local function declare(self, names)
+  for _, name in ipairs(names) do
+    if not self.declared[name] then
+      self.own[name] = self.env[name]
+      self.declared[name] = true
+    end
+  end
 end
 
 -- Lua -----------------------------------------------------------------------
@@ -92,6 +103,7 @@ local function short_traceback()
 end
 
 local function described(e)
+  if type(e) == "table" and not getmetatable(e) then return "error: " .. inspect.inspect(e) end
   local ok, text = pcall(tostring, e)
   if ok and type(text) == "string" then return text end
   local told, reason = pcall(tostring, text)
@@ -112,6 +124,7 @@ local function show(self, values)
   local parts = {}
   for i = 1, values.n do
     local ok, text = xpcall(inspect.inspect, on_error, values[i])
+    if self.is_raw and type(values[i]) == "string" then text = values[i] end
     parts[i] = text
     if not ok then return "E", text end
   end
@@ -119,9 +132,23 @@ local function show(self, values)
   return "R", table.concat(parts, values.n > 1 and #table.concat(parts) < 70 and "  " or "\n")
 end
 
--- expression compiles what has values. It is no tail call, which would lose the line of an error.
+-- expression compiles what has values. It is no tail call, which would lose the line of an error;
+-- the bracket stands on a line of its own only behind a comment, as its line counts.
 local function expression(text)
-  return loadstring("return __values(" .. text .. "\n)", "=console")
+  return loadstring("return __values(" .. text .. ")", "=console")
+    or loadstring("return __values(" .. text .. "\n)", "=console")
+end
+
+-- is_unfinished: whether what is wrong with a text is that it ends.
+local function is_unfinished(err)
+  return err:find("near '<eof>'", 1, true) ~= nil
+end
+
+-- better returns which error to show: a statement that cannot even begin so was an expression.
+local function better(text, of_statement, of_expression)
+  local near = of_statement:match "unexpected symbol near '(.-)'"
+  local is_first = near and text:match("^%s*(.*)"):sub(1, #near) == near
+  return is_first and of_expression or of_statement
 end
 
 -- compile returns a function; or nil and what is wrong; or nil, nil where more is wanted.
@@ -129,11 +156,19 @@ local function compile(self, text)
   local source = text:match "^%s*=(.*)" or text
   local chunk = expression(source)
   local err
+  local names = {}
   if not chunk then
-    chunk, err = loadstring(keep_locals(self, source), "=console")
+    local kept
+    kept, names = keep_locals(source)
+    chunk, err = loadstring(kept, "=console")
   end
-  if not chunk and err:find("near '<eof>'", 1, true) then return nil, nil end
-  if not chunk then return nil, err end
+  if not chunk then
+    local _, of_expression = loadstring("return " .. source, "=console")
+    local is_open = is_unfinished(err) or of_expression and is_unfinished(of_expression)
+    if is_open then return nil, nil end
+    return nil, better(source, err, of_expression or err)
+  end
+  declare(self, names)
   return setfenv(chunk, self.env)
 end
 
@@ -151,13 +186,15 @@ A line is Lua: an expression prints its value, a statement runs. What waits, wai
 _ is the last value; what is declared local at the prompt stays. redis, http and the models by
 name (User) are there unless the program has names like these.
 
-  :help NAME       the doc comment of a function: :help neap.spawn, :help redis:get
+  :help NAME       the doc comment of a function: :help neap.spawn, :help redis:get; all of
+                   a kind: :help neap, :help redis, :help http, :help query
   :tasks           the tasks: what they wait for, since when, and where
   :cancel ID       cancels a task
   :stats           the loop, memory, Redis, HTTP
   :time EXPR       how long it takes
   :explain QUERY   the plan of a query
-  :redis           shows each Redis command as it ends; again: no longer
+  :redis           shows each command of a Redis client as it ends (what models send goes
+                   in batches, and is not shown); again: no longer
   :profile SECONDS [FILE]   where Lua code spends its time; the stacks, folded, to a file
   :quit            leaves; the service goes on]]
 
@@ -184,7 +221,8 @@ end
 
 function commands.help(self, name)
   if name == "" then return command_help end
-  local text = require("neap.help").find(name)
+  local help = require "neap.help"
+  local text = not name:find "[.:]" and help.list(name) or help.find(name)
   local redis_name = name:match "^redis:([%w_]+)$"
   if redis_name and not (text and text:find(name, 1, true)) then
     text = redis_docs(self, redis_name) or text
@@ -206,7 +244,10 @@ function commands.tasks()
 end
 
 function commands.cancel(_, id)
-  local t = tonumber(id) and require("neap.live").task(tonumber(id))
+  if not tonumber(id) then
+    error("a task's number is missing: :cancel 14 (:tasks lists them)", 0)
+  end
+  local t = require("neap.live").task(tonumber(id))
   if not t then error("no task of that number: " .. id, 0) end
   t:cancel()
   return "cancelled"
@@ -307,9 +348,10 @@ function commands.quit(self)
   self.is_over = true
   return ""
 end
+commands.q = commands.quit
 
 local function run_command(self, text)
-  local name, rest = text:match "^%s*:(%a*)%s*(.-)%s*$"
+  local name, rest = text:match "^:(%a*)%s*(.-)%s*$"
   local command = commands[name]
   if not command then
     return "E", ("no command ':%s' (:help lists them)"):format(name or "")
@@ -326,10 +368,17 @@ local function may_be_last(text)
     or text:find "[%]%)}\"']%s*;?%s*$"
 end
 
+-- is_farewell: what people type who want to leave, unless the program has such a name.
+local function is_farewell(text)
+  local word = text:match "^%s*(%a+)%s*%(?%)?%s*$"
+  return (word == "exit" or word == "quit") and rawget(_G, word) == nil
+end
+
 --- session:line(text): runs a line, with those before it that were not complete. Returns the
 -- letter and the text of the answer (console.lua).
 function Session:line(text)
-  if self.pending == "" and text:find "^%s*:[%a]*" then return run_command(self, text) end
+  if self.pending == "" and text:find "^:" then return run_command(self, text) end
+  if self.pending == "" and is_farewell(text) then return run_command(self, ":quit") end
   if self.pending == "" and text:find "^%s*$" then return "R", "" end
   self.lines[#self.lines + 1] = text
   self.size = self.size + #text + 1

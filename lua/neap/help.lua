@@ -61,6 +61,19 @@ function M.topics()
   return names
 end
 
+--- help.list(owner): a line for each function of "neap", "redis", "query"...; nil if there are
+-- none.
+function M.list(owner)
+  if not topics then load_topics() end
+  local lines, key = {}, owner:lower():gsub("[.:]$", "")
+  for _, topic in ipairs(order) do
+    if topic.name:lower():match "^(.-)[.:]" == key then
+      lines[#lines + 1] = topic.text:match "^[^\n]*"
+    end
+  end
+  return #lines > 0 and table.concat(lines, "\n") or nil
+end
+
 --- help.find(name): the comments of the function of that name; the one that speaks of it; else
 -- those of all that end in it. nil if there are none.
 function M.find(name)

@@ -244,6 +244,9 @@ function M.app(options)
 end
 
 local function add(app, method, pattern, handler)
+  if getmetatable(app) ~= App then
+    error("an app expected: a route is added with a colon, app:get(pattern, handler)", 3)
+  end
   if type(handler) ~= "function" then
     error(("route %s %s: a function expected, got %s"):format(method, tostring(pattern),
       type(handler)), 3)

@@ -100,6 +100,20 @@ local function table_entries(t, state)
 end
 jit.off(table_entries) -- LuaJIT 2.1.0-beta3 compiles next wrong now and then: neap.jit_guard
 
+-- filled sets short parts side by side.
+local function filled(parts, inner)
+  local lines, line = {}, ""
+  for i, part in ipairs(parts) do
+    local word = part .. (i < #parts and "," or "")
+    if line ~= "" and #inner + #line + #word > line_max then
+      lines[#lines + 1], line = line, ""
+    end
+    line = line == "" and word or line .. " " .. word
+  end
+  lines[#lines + 1] = line
+  return inner .. table.concat(lines, inner)
+end
+
 local function joined(parts, indent, name)
   local size = #indent + #name
   for _, part in ipairs(parts) do
@@ -108,6 +122,11 @@ local function joined(parts, indent, name)
   end
   if size <= line_max then return name .. "{ " .. table.concat(parts, ", ") .. " }" end
   local inner = "\n" .. indent .. "  "
+  local longest = 0
+  for _, part in ipairs(parts) do
+    longest = math.max(longest, part:find("\n", 1, true) and line_max or #part)
+  end
+  if longest <= 16 then return name .. "{" .. filled(parts, inner) .. "\n" .. indent .. "}" end
   return name .. "{" .. inner .. table.concat(parts, "," .. inner) .. "\n" .. indent .. "}"
 end
 
@@ -232,10 +251,10 @@ end
 
 -- rows_of returns the model whose rows a list holds, if it holds nothing else.
 local function rows_of(list)
-  local model = model_of(list[1])
+  local model = model_of(rawget(list, 1))
   if not model then return nil end
   for i = 2, #list do
-    if model_of(list[i]) ~= model then return nil end
+    if model_of(rawget(list, i)) ~= model then return nil end
   end
   return model
 end

@@ -30,6 +30,16 @@ function M.watch()
   end, "trace")
 end
 
+-- note lets the host know whether the program wants the JIT, which it turns off for a while to end
+-- a slice (host/core/probe.c). The last calls keep their caller's place.
+local function note(switch, is_on)
+  return function(fn, ...)
+    if fn == nil then require("neap.core.monitor").set_jit(is_on) end
+    return switch(fn, ...)
+  end
+end
+jit.on, jit.off = note(jit.on, true), note(jit.off, false)
+
 if jit.version:find "beta" then M.watch() end
 
 return M

@@ -98,8 +98,8 @@ function M.debug(options)
         name == "max_memory" and "bytes, 0 or more," or known[name] == "number"
         and "seconds, 0 or more," or "true or false"), 2)
     end
-    settings[name] = value
   end
+  for name, value in pairs(options or {}) do settings[name] = value end
   if options then
     if settings.slow > 0 or settings.max_slice > 0 then
       if not core.watch(settings.slow, settings.max_slice) then
@@ -120,6 +120,12 @@ function M.debug(options)
   return now
 end
 
+--- live.watch(): starts the watchdog, if it does not run; false if another instance in this process
+-- is watched.
+function M.watch()
+  return core.watch(settings.slow, settings.max_slice)
+end
+
 -- profile -------------------------------------------------------------------
 
 --- neap.profile(seconds, interval): samples for so long where Lua code spends its time, and
@@ -131,7 +137,10 @@ function M.profile(what, interval)
     error("bad argument #1 to 'profile' (seconds or a function expected, got " .. type(what)
       .. ")", 2)
   end
-  core.watch(settings.slow, settings.max_slice)
+  if not M.watch() then
+    error(errors.new { code = "debug.watched",
+      message = "another instance in this process is watched, and has the profiler" }, 2)
+  end
   if not core.profile_start(math.max(1, math.floor((interval or 0.001) * 1000))) then
     error(errors.new { code = "profile.busy", message = "a profile is being taken already" }, 2)
   end

@@ -99,7 +99,7 @@ local function run_script(argv, place)
     chunk, err = loadfile(path)
   end
   if not chunk then error(err, 0) end
-  chunk(unpack(args, 1, #args))
+  return chunk(unpack(args, 1, #args)) -- no frame of ours is left
 end
 
 -- milliseconds reads the value of an option, in seconds; nil if it is none.

@@ -248,6 +248,8 @@ core.client_class.__index = Client
 core.client_class.__name = "redis client"
 core.client_class.__tostring = function() return "redis client" end
 
+--- redis.default: the URL that an embedding program gave, if it gave one.
+M.default = nil
 --- redis.open_clients: the clients that neap.redis has given out, by URL.
 M.open_clients = {}
 
@@ -268,6 +270,7 @@ local function open(url, options)
 end
 
 local function default_url()
+  if M.default then return M.default end
   local url = os.getenv "NEAP_REDIS_URL"
   if url and url ~= "" then return url end
   return os.getenv "NEAP_REDIS" == "memory" and "memory:" or "embedded:"

@@ -1,0 +1,62 @@
+// post: functions that other threads want to have run on the loop.
+#include <stdlib.h>
+
+#include "api/instance.h"
+#include "base/mem.h"
+
+struct post {
+    struct post *next;
+    void (*fn)(neap *n, void *arg);
+    void *arg;
+};
+
+static void on_posts(uv_async_t *async) {
+    neap *n = async->data;
+    pthread_mutex_lock(&n->lock);
+    struct post *p = n->first;
+    n->first = NULL;
+    n->last = &n->first;
+    pthread_mutex_unlock(&n->lock);
+    while (p) {
+        struct post *next = p->next;
+        p->fn(n, p->arg);
+        free(p);
+        p = next;
+    }
+}
+
+int neap_post(neap *n, void (*fn)(neap *n, void *arg), void *arg) {
+    struct post *p = xmalloc(sizeof *p);
+    *p = (struct post){NULL, fn, arg};
+    pthread_mutex_lock(&n->lock);
+    bool is_closing = n->is_closing, is_first = !n->first;
+    if (!is_closing) {
+        *n->last = p;
+        n->last = &p->next;
+    }
+    if (is_first && !is_closing) {
+        uv_async_send(&n->async); // under the lock: it is not closed meanwhile
+    }
+    pthread_mutex_unlock(&n->lock);
+    if (is_closing) {
+        free(p);
+        return instance_fail("the instance is being closed");
+    }
+    return 0;
+}
+
+void post_open(neap *n) {
+    pthread_mutex_init(&n->lock, NULL);
+    n->last = &n->first;
+    uv_async_init(&n->loop, &n->async, on_posts);
+    n->async.data = n;
+    uv_unref((uv_handle_t *)&n->async);
+}
+
+// Posts that came before are run; what comes from now on is refused.
+void post_close(neap *n) {
+    pthread_mutex_lock(&n->lock);
+    n->is_closing = true;
+    pthread_mutex_unlock(&n->lock);
+    on_posts(&n->async);
+}
