@@ -66,11 +66,11 @@ int neap_run(neap *n);
 // cancelled, connections are closed; then neap_run returns the status.
 void neap_stop(neap *n, int status);
 
-// neap_close ends the instance. Tasks that have not ended run no more (neap_stop
-// first lets them clean up); each on_done is called, then on_closed, and n is
-// gone. With a loop of its own it waits for that. With a borrowed one it returns at once, and
-// on_closed is called by the loop, when none of the instance's handles is left.
-// Not to be called from what neap_run calls.
+// neap_close ends the instance. Tasks that have not ended run no more
+// (neap_stop first lets them clean up); each on_done is called, then on_closed,
+// and n is gone. With a loop of its own it waits for that. With a borrowed one
+// it returns at once, and on_closed is called by the loop, when none of the
+// instance's handles is left. Not to be called from what neap_run calls.
 void neap_close(neap *n, void (*on_closed)(void *arg), void *arg);
 
 // neap_loop returns the loop: the borrowed one, or the instance's own, on which
