@@ -217,6 +217,8 @@ test-deps:
 	@.ci/packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 
 SHARE = $(DESTDIR)$(PREFIX)/share/doc/neap
+MAN   = $(DESTDIR)$(PREFIX)/share/man
+TYPES = $(DESTDIR)$(PREFIX)/share/neap/types
 install: build
 	install -D -m 755 $(BUILD)/neap $(DESTDIR)$(PREFIX)/bin/neap
 	install -D -m 644 host/neap.h $(DESTDIR)$(PREFIX)/include/neap.h
@@ -224,7 +226,11 @@ install: build
 	install -D -m 755 $(BUILD)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/libneap.so.$(VERSION)
 	ln -sf libneap.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libneap.so
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(SHARE)
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(SHARE) $(MAN)/man3 $(TYPES)
+	install -D -m 644 host/man/neap.1 $(MAN)/man1/neap.1
+	sed -f host/man/neap.3.sed host/neap.h > $(MAN)/man3/neap.3
+	NEAP_REDIS=memory $(BUILD)/neap --slow 0 -e \
+	  'io.write(require("neap.annotations").text())' > $(TYPES)/neap.lua
 	printf '%s\n' 'Name: neap' 'Description: A scripting host for Lua on Redis' \
 	  'Version: $(VERSION)' 'Requires: luajit libuv' \
 	  'Requires.private: hiredis openssl zlib' 'Cflags: -I$(PREFIX)/include' \

@@ -70,6 +70,40 @@ describe("an installed libneap", function()
     assert.matches("%-lneap", succeeds "pkg-config --libs neap")
   end)
 
+  case("comes with man pages and annotations for editors", function()
+    local text = succeeds(("man -l %s/share/man/man3/neap.3 2>/dev/null || cat "
+      .. "%s/share/man/man3/neap.3"):format(prefix, prefix))
+    for line in io.lines "host/neap.h" do
+      local name = line:match "^[%w_ ]+[ *](neap_[%w_]+)%("
+      if name then assert.is_truthy(text:find(name .. "(", 1, true), name) end
+    end
+    local options = io.open(prefix .. "/share/man/man1/neap.1"):read "*a"
+    for option in process.neap({ "--help" }).out:gmatch "\n  (%-%-?[%a-]+)" do
+      assert.is_truthy(options:find(option:gsub("%-", "\\-"), 1, true), option)
+    end
+    local types = io.open(prefix .. "/share/neap/types/neap.lua"):read "*a"
+    assert(loadstring(types))
+    local function has(class, t, skip)
+      for name, value in pairs(t) do
+        if type(value) == "function" and not name:find "^_" and name ~= skip then
+          assert.is_truthy(types:find("function " .. class .. "[.:]" .. name .. "%("),
+            class .. "." .. name)
+        end
+      end
+    end
+    local neap, http = require "neap", require "neap.http"
+    for name in pairs(neap.lazy_names) do local _ = neap[name] end
+    has("neap", neap, "uuid")
+    has("neap_Json", neap.json)
+    has("neap_Log", neap.log)
+    has("neap_Http", http)
+    has("neap_ModelModule", neap.model)
+    has("neap_Model", neap.model.methods)
+    has("neap_Query", require("neap.query").methods)
+    has("neap_Row", require "neap.model_row")
+    has("neap_App", getmetatable(http.app()).__index)
+  end)
+
   case("runs minimal.c, also linked statically to it", function()
     assert.equal("hello from a task\n", succeeds(build "minimal"))
     succeeds(("${CC:-cc} examples/embed/minimal.c -I%s/include $(pkg-config --cflags neap) "

@@ -54,6 +54,11 @@ describe("help", function()
     assert.matches("query:where", text, 1, true)
   end)
 
+  it("lists all of a kind", function()
+    assert.matches("^neap.all { fn, ... }: runs them at once", help.list "neap")
+    assert.is_nil(help.list "nothing")
+  end)
+
   it("finds a function in the comment that tells of several", function()
     assert.matches("field.time", help.find "field.time", 1, true)
   end)

@@ -61,6 +61,12 @@ function M.topics()
   return names
 end
 
+--- help.all(): all topics, in order: { name, text }.
+function M.all()
+  if not topics then load_topics() end
+  return order
+end
+
 --- help.list(owner): a line for each function of "neap", "redis", "query"...; nil if there are
 -- none.
 function M.list(owner)

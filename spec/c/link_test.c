@@ -186,7 +186,9 @@ static void end(struct attempt *a) {
         link_close(a->link);
     }
     uv_close((uv_handle_t *)&a->tick, NULL);
-    runtime_free(a->rt);
+    runtime_close_begin(a->rt);
+    runtime_close_wait(a->rt);
+    runtime_close_end(a->rt);
     assert_int_equal(uv_loop_close(&a->loop), 0);
     redis_url_clear(&a->url);
     memset(ports, 0, sizeof ports);
