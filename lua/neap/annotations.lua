@@ -113,7 +113,7 @@ end
 
 --- annotations.text(): the whole file.
 function M.text()
-  local out = { "---@meta neap", "-- neap's public names, for editors; made of the doc comments.\n" }
+  local out = { "---@meta neap", "-- neap's public names, for editors, of the doc comments.\n" }
   for _, c in ipairs(classes) do
     out[#out + 1] = "---@class " .. c[2]
     if c[1] == "neap" then
