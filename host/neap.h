@@ -7,7 +7,8 @@
 //
 // Threads: an instance belongs to the thread that made it; all functions but
 // neap_post, neap_strerror and neap_version are for that thread alone. Any
-// number of instances may be in a process.
+// number of instances may be in a process. After a fork the child must not use
+// those of its parent.
 //
 // Errors: functions that return int return 0, or -1 (pointers: NULL) with a
 // text in neap_strerror. Nothing here writes to stdout (but Lua's print, unless

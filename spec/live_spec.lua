@@ -449,6 +449,10 @@ describe("a profile", function()
     assert.equal(0, r.status)
     local text = io.open(dir .. "/out"):read "*a"
     assert.matches("hot %d+\n", text)
+    r = process.neap { "--profile", dir .. "/exit", "-e",
+      "local x = 0 for i = 1, 3e8 do x = x + i % 7 end os.exit(3)" }
+    assert.equal(3, r.status)
+    assert.matches("%d+\n", io.open(dir .. "/exit"):read "*a")
     r = process.neap { "--profile", dir .. "/no/folder", "-e", "1" }
     assert.equal(2, r.status)
     assert.matches("--profile: .*No such file", r.err)

@@ -305,18 +305,18 @@ static unsigned char on_tab(EditLine *el, int ch) {
 static void on_typing(struct editor *e, int *interrupts) {
     size_t from = e->ahead_len;
     read_ahead(e);
+    int before = *interrupts;
+    bool is_stop = false;
     for (size_t i = from; i < e->ahead_len; i++) {
-        if (e->ahead[i] == 3) {
-            drop_ahead(e, e->ahead_len);
-            client_send(e->client, 'C', "", 0);
-            ++*interrupts;
-            return;
-        }
-        if (e->ahead[i] == 26) {
-            drop_ahead(e, e->ahead_len);
-            suspend(e);
-            return;
-        }
+        *interrupts += e->ahead[i] == 3;
+        is_stop = is_stop || e->ahead[i] == 26;
+    }
+    if (*interrupts > before) {
+        drop_ahead(e, e->ahead_len);
+        client_send(e->client, 'C', "", 0);
+    } else if (is_stop) {
+        drop_ahead(e, e->ahead_len);
+        suspend(e);
     }
 }
 
@@ -329,10 +329,10 @@ static void wait_answer(struct editor *e) {
         if (client_poll(c, -1, true)) {
             on_typing(e, &interrupts);
         }
-        if (interrupts > before && interrupts == 2) {
+        if (before < 2 && interrupts >= 2) {
             fputs("(it does not answer; Ctrl-C once more leaves)\n", c->err);
         }
-        if (interrupts == 3) {
+        if (interrupts >= 3) {
             c->is_over = true;
         }
     }

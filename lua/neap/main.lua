@@ -132,9 +132,15 @@ local function start_watching(set)
     local core = require "neap.core.monitor"
     core.watch(slow, max_slice) -- which holds the profiler
     core.profile_start(1)
-    require("neap.at_exit").add(function()
-      file:write((core.profile_stop()))
-      file:close()
+    local function finish()
+      local stacks = core.profile_stop()
+      if stacks then file:write(stacks) file:close() end
+    end
+    require("neap.at_exit").add(finish)
+    local exit = os.exit
+    rawset(os, "exit", function(...) -- which ends the process on the spot
+      finish()
+      return exit(...)
     end)
   end
 end
