@@ -11,8 +11,8 @@ local program = os.tmpname()
 
 local function run(path, args)
   local status = neap.event()
-  local child = uv.spawn(path, { args = args, stdio = { nil, 1, 2 } }, function(code)
-    status.code = code
+  local child = uv.spawn(path, { args = args, stdio = { nil, 1, 2 } }, function(code, signal)
+    status.code = code + signal
     status:set()
   end)
   status:wait()
@@ -20,9 +20,10 @@ local function run(path, args)
   assert(status.code == 0, path .. " failed")
 end
 
-run("/bin/sh", { "-c", ("cc -O2 -Wall -Ihost -Wno-misleading-indentation spec/bench/support/embed.c "
-  .. "%s/libneap.a $(pkg-config --cflags --libs luajit libuv hiredis openssl zlib) -llua5.1-luv "
-  .. "-lm -lpthread -ldl -Wl,-E -o %s"):format(build, program) })
-run(program, { redis:config("get", "unixsocket").unixsocket })
+run("/bin/sh", { "-c", ("cc -O2 -Wall -Ihost spec/bench/support/embed.c "
+  .. "%s/libneap.a $(pkg-config --cflags --libs luajit libuv hiredis openssl zlib) "
+  .. "-llua5.1-luv -lm -lpthread -ldl -Wl,-E -o %s"):format(build, program) })
+local config = redis:config("get", "dir", "unixsocket")
+run(program, { config.dir .. "/" .. config.unixsocket })
 os.remove(program)
 neap.stop(0)
