@@ -14,6 +14,9 @@
 // text in neap_strerror. Nothing here writes to stdout (but Lua's print, unless
 // options.print is set), installs signal handlers or calls exit.
 //
+// A Lua error that the program's functions let through is logged: on_done,
+// on_cancel, on_reply and what is posted are called under protection.
+//
 // Compatibility: structs are opaque but for neap_options, which says its size;
 // functions are only added. C++ may include this.
 #ifndef NEAP_H
@@ -45,7 +48,8 @@ typedef struct neap_options {
     const char *lua_path;  // put in front of package.path: "rules/?.lua"
     size_t memory_limit;   // bytes that Lua may hold; a task that wants more
                            // fails with "not enough memory"
-    // log gets each line, with its level: 0 debug, 1 info, 2 warn, 3 error;
+    // log gets each line, a NUL behind it, with its level: 0 debug, 1 info, 2
+    // warn, 3 error;
     // NULL: standard error. print gets what Lua prints; NULL: standard output.
     void (*log)(void *arg, int level, const char *line, size_t len);
     void (*print)(void *arg, const char *text, size_t len);

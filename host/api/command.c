@@ -179,11 +179,17 @@ static void give_command(struct replies *r, struct command *c) {
     r->spare_count++;
 }
 
+static int l_tell(lua_State *L) {
+    struct command *c = lua_touserdata(L, 1);
+    c->on_reply(c->n, &c->n->replies->root, c->arg);
+    return 0;
+}
+
 static void on_done(struct waiter *w) {
     struct command *c = w->ctx;
     struct replies *r = c->n->replies;
     if (c->on_reply) {
-        c->on_reply(c->n, &r->root, c->arg);
+        instance_call(c->n, "on_reply", l_tell, c, 0);
     }
     empty(r);
     give_command(r, c);

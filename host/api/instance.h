@@ -45,6 +45,14 @@ int instance_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 // NEAP_CHECKS a call by another thread says so and aborts.
 void instance_enter(neap *n, const char *what);
 
+// instance_call runs fn, which calls a function of the program's, with a
+// pointer as its first argument and `count` values from the top of the main
+// state's stack behind it. A Lua error in there is logged; `what` says where it
+// was.
+// // [-count, +0]
+void instance_call(neap *n, const char *what, lua_CFunction fn, void *ud,
+                   int count);
+
 // post_open readies the queue of posts; post_close drops what is left in it.
 void post_open(neap *n);
 void post_close(neap *n);

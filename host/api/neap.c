@@ -9,6 +9,7 @@
 
 #include "api/instance.h"
 #include "base/mem.h"
+#include "lua/lua_error.h"
 #include "lua/lua_util.h"
 
 static const char instance_key;
@@ -50,6 +51,22 @@ neap *instance_of(lua_State *L) {
     neap *n = lua_touserdata(L, -1);
     lua_pop(L, 1);
     return n;
+}
+
+void instance_call(neap *n, const char *what, lua_CFunction fn, void *ud,
+                   int count) {
+    lua_State *L = n->rt->L;
+    lua_checkstack(L, 8);
+    lua_pushlightuserdata(L, ud);
+    lua_insert(L, -count - 1);
+    lua_pushcfunction(L, fn);
+    lua_insert(L, -count - 2);
+    if (lua_pcall(L, count + 1, 0, 0) != 0) {
+        lua_describe_error(L, lua_gettop(L));
+        log_write(&n->rt->log, LOG_ERROR, "an error in %s: %s", what,
+                  lua_tostring(L, -1));
+        lua_pop(L, 2);
+    }
 }
 
 lua_State *neap_lua(neap *n) {

@@ -6,9 +6,16 @@
 
 struct post {
     struct post *next;
+    neap *n;
     void (*fn)(neap *n, void *arg);
     void *arg;
 };
+
+static int l_run(lua_State *L) {
+    struct post *p = lua_touserdata(L, 1);
+    p->fn(p->n, p->arg);
+    return 0;
+}
 
 static void on_posts(uv_async_t *async) {
     neap *n = async->data;
@@ -19,7 +26,7 @@ static void on_posts(uv_async_t *async) {
     pthread_mutex_unlock(&n->lock);
     while (p) {
         struct post *next = p->next;
-        p->fn(n, p->arg);
+        instance_call(n, "a posted function", l_run, p, 0);
         free(p);
         p = next;
     }
@@ -27,7 +34,7 @@ static void on_posts(uv_async_t *async) {
 
 int neap_post(neap *n, void (*fn)(neap *n, void *arg), void *arg) {
     struct post *p = xmalloc(sizeof *p);
-    *p = (struct post){NULL, fn, arg};
+    *p = (struct post){.n = n, .fn = fn, .arg = arg};
     pthread_mutex_lock(&n->lock);
     bool is_closing = n->is_closing, is_first = !n->first;
     if (!is_closing) {

@@ -15,14 +15,25 @@ struct neap_task {
     void *arg;
 };
 
+// What a done function is told.
+struct end {
+    neap_task *task;
+    int count;
+    const char *error, *trace;
+};
+
+static int l_tell(lua_State *L) {
+    struct end *e = lua_touserdata(L, 1);
+    e->task->done(e->task->n, e->count, e->error, e->trace, e->task->arg);
+    return 0;
+}
+
 // tell calls done with the results or the error, which are on the stack of the
 // main state. // [-count, +0]
-static void tell(neap_task *e, int count, const char *error,
+static void tell(neap_task *t, int count, const char *error,
                  const char *trace) {
-    lua_State *L = e->n->rt->L;
-    int top = lua_gettop(L) - count;
-    e->done(e->n, count, error, trace, e->arg);
-    lua_settop(L, top);
+    struct end e = {t, count, error, trace};
+    instance_call(t->n, "on_done", l_tell, &e, count);
 }
 
 static void on_end(struct task *t, void *arg) {

@@ -26,9 +26,15 @@ static void close_wait(neap_wait *w) {
     free(w);
 }
 
+static int l_tell(lua_State *L) {
+    neap_wait *w = lua_touserdata(L, 1);
+    w->on_cancel(w->arg);
+    return 0;
+}
+
 static void tell(neap_wait *w) {
     if (w->on_cancel) {
-        w->on_cancel(w->arg);
+        instance_call(w->n, "on_cancel", l_tell, w, 0);
     }
     close_wait(w);
 }

@@ -40,7 +40,7 @@ void log_write(struct log *log, enum log_level level, const char *fmt, ...) {
     buf_vprintf(&b, fmt, ap);
     va_end(ap);
     buf_addc(&b, '\n');
-    log->write(log->arg, level, b.data, b.len);
+    log->write(log->arg, level, buf_cstr(&b), b.len);
     buf_clear(&b);
 }
 

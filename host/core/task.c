@@ -479,6 +479,9 @@ void task_free_rest(struct runtime *rt) {
         while (!list_is_empty(lists[i])) {
             struct task *t = list_entry(lists[i]->next, struct task, all);
             list_remove(&t->all);
+            if (t->group && --t->group->pending == 0) {
+                free(t->group);
+            }
             free(t->name);
             free(t->site);
             free(t);

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 #include <lauxlib.h>
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "neap.h"
@@ -543,11 +545,228 @@ static void test_redis_commands(void **state) {
     assert_int_equal(replies_seen, 7);
 }
 
+static void note_reply(neap *n, const neap_reply *r, void *arg) {
+    (void)n;
+    snprintf(arg, 64, "%s", neap_reply_string(r, NULL));
+}
+
+static void test_two_servers(void **state) {
+    (void)state;
+    neap_options o = {.size = sizeof o, .redis_url = "memory:"};
+    neap *a = neap_new(&o), *b = neap_new(&o);
+    char of_a[64], of_b[64];
+    const char *const set_a[] = {"SET", "who", "a"};
+    const char *const set_b[] = {"SET", "who", "b"};
+    const char *const get[] = {"GET", "who"};
+    neap_redis_command(a, NULL, NULL, 3, set_a, NULL);
+    neap_redis_command(b, NULL, NULL, 3, set_b, NULL);
+    neap_redis_command(a, note_reply, of_a, 2, get, NULL);
+    neap_redis_command(b, note_reply, of_b, 2, get, NULL);
+    neap_run(a);
+    neap_run(b);
+    assert_string_equal(of_a, "a");
+    assert_string_equal(of_b, "b");
+    neap_close(a, NULL, NULL);
+    neap_close(b, NULL, NULL);
+}
+
+// -- faults of the program's
+
+static void raise_in_done(neap *n, int count, const char *error,
+                          const char *trace, void *arg) {
+    (void)count, (void)error, (void)trace, (void)arg;
+    luaL_error(neap_lua(n), "in on_done");
+}
+
+static void raise_in_post(neap *n, void *arg) {
+    (void)arg;
+    luaL_error(neap_lua(n), "in a post");
+}
+
+static void raise_in_reply(neap *n, const neap_reply *r, void *arg) {
+    (void)r, (void)arg;
+    luaL_error(neap_lua(n), "in on_reply");
+}
+
+static void raise_in_cancel(void *arg) {
+    luaL_error(neap_lua(arg), "in on_cancel");
+}
+
+static int l_wait_badly(lua_State *L) {
+    neap_suspend(L, raise_in_cancel, instance);
+    return neap_yield(L);
+}
+
+static void count_log(void *arg, int level, const char *line, size_t len) {
+    int *counts = arg;
+    static const char *const texts[] = {
+        "an error in on_done: in on_done", "an error in a posted function",
+        "an error in on_reply: in on_reply", "an error in on_cancel"};
+    (void)len;
+    for (int i = 0; i < 4; i++) {
+        counts[i] += level == 3 && strstr(line, texts[i]) != NULL;
+    }
+}
+
+static void test_errors_in_callbacks(void **state) {
+    (void)state;
+    int counts[4] = {0};
+    neap_options o = {.size = sizeof o,
+                      .log = count_log,
+                      .arg = counts,
+                      .redis_url = "memory:"};
+    neap *n = instance = neap_new(&o);
+    const luaL_Reg list[] = {{"wait", l_wait_badly}, {NULL, NULL}};
+    const char *const ping[] = {"PING"};
+    neap_register(n, "app", list);
+    load(n, "return 1, 2");
+    neap_spawn(n, 0, raise_in_done, NULL);
+    load(n, "error 'x'");
+    neap_spawn(n, 0, raise_in_done, NULL);
+    neap_post(n, raise_in_post, NULL);
+    neap_redis_command(n, raise_in_reply, NULL, 1, ping, NULL);
+    load(n, "pcall(require('neap').timeout, 0.01, app.wait)");
+    neap_spawn(n, 0, NULL, NULL);
+    neap_run(n);
+    assert_int_equal(lua_gettop(neap_lua(n)), 0);
+    struct outcome r = run(n, "return 42");
+    assert_float_equal(r.number, 42, 0);
+    assert_int_equal(counts[0], 2);
+    assert_int_equal(counts[1], 1);
+    assert_int_equal(counts[2], 1);
+    assert_int_equal(counts[3], 1);
+    neap_close(n, NULL, NULL);
+}
+
+static void test_a_loop_stopped_from_outside(void **state) {
+    (void)state;
+    uv_loop_t loop;
+    struct outcome o = {0};
+    uv_loop_init(&loop);
+    neap_options options = {.size = sizeof options, .loop = &loop};
+    neap *n = neap_new(&options);
+    load(n, "for i = 1, 20 do require('neap').sleep(0.001) end return 42");
+    neap_spawn(n, 0, on_done, &o);
+    int runs = 0;
+    while (o.calls == 0) {
+        uv_stop(&loop);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        uv_run(&loop, UV_RUN_ONCE);
+        runs++;
+    }
+    assert_true(runs > 1);
+    assert_float_equal(o.number, 42, 0);
+    neap_close(n, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+
+    n = neap_new(NULL); // its own goes on
+    load(n, "require('neap').sleep(0.01) return 42");
+    neap_spawn(n, 0, on_done, &o);
+    uv_stop(neap_loop(n));
+    neap_run(n);
+    assert_int_equal(o.calls, 2);
+    neap_close(n, NULL, NULL);
+}
+
+static void test_fork(void **state) {
+    (void)state;
+    neap *n = neap_new(NULL);
+    struct outcome o = {0};
+    load(n, "require('neap').sleep(0.02) "
+            "return require('neap').model.uuid() and 42");
+    neap_spawn(n, 0, on_done, &o);
+    pid_t child = fork();
+    if (child == 0) {
+        neap *own = neap_new(NULL); // the child has instances of its own
+        struct outcome p = {0};
+        load(own, "require('neap').sleep(0.01) return 7");
+        neap_spawn(own, 0, on_done, &p);
+        neap_run(own);
+        _exit(p.number == 7 ? 0 : 1);
+    }
+    neap_run(n);
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    assert_float_equal(o.number, 42, 0);
+    neap_close(n, NULL, NULL);
+}
+
+// -- closed at every moment
+
+static void run_until_closed(neap *n, uv_loop_t *loop, const char *code,
+                             int turns, struct outcome *o, int *closed) {
+    lua_getglobal(neap_lua(n), "app");
+    lua_getfield(neap_lua(n), -1, "wait");
+    lua_setglobal(neap_lua(n), "app_wait");
+    lua_pop(neap_lua(n), 1);
+    load(n, code);
+    neap_spawn(n, 0, on_done, o);
+    for (int i = 0; i < turns; i++) {
+        uv_run(loop, UV_RUN_ONCE);
+    }
+    neap_close(n, count_call, closed);
+    uv_run(loop, UV_RUN_DEFAULT);
+}
+
+static void note_setting(neap *n, const neap_reply *r, void *arg) {
+    note_reply(n, neap_reply_at(r, 1), arg);
+}
+
+static void test_closed_after_any_number_of_turns(void **state) {
+    (void)state;
+    const char *const code =
+        "local neap, http = require 'neap', require 'neap.http' "
+        "local redis = neap.redis() "
+        "local model, field = neap.model, neap.field "
+        "local Cup = model.define('cup', { id = field.uuid { primary_key = true"
+        " }, n = field.integer { index = true, min = 0, max = 9 } }) "
+        "local app = http.app() "
+        "app:get('/', function() return { json = { n = redis:incr 'n' } } end) "
+        "local server = app:listen(0) "
+        "while true do neap.all { "
+        "function() http.fetch(server.url) end, "
+        "function() redis:set('k', ('x'):rep(1000)) redis:get 'k' end, "
+        "function() pcall(neap.timeout, 0.01, redis.blpop, redis, 'q', 1) end, "
+        "function() Cup:create { n = 3 } Cup:where { n = 3 }:limit(5):all() "
+        "end, "
+        "function() pcall(neap.timeout, 0.001, app_wait) end } end";
+    neap_options server_options = {.size = sizeof server_options,
+                                   .redis_url = "memory:"};
+    neap *server = neap_new(&server_options);
+    char path[64] = "", dir[64] = "", url[160];
+    const char *const get_dir[] = {"CONFIG", "GET", "dir"};
+    const char *const get_path[] = {"CONFIG", "GET", "unixsocket"};
+    neap_redis_command(server, note_setting, dir, 3, get_dir, NULL);
+    neap_redis_command(server, note_setting, path, 3, get_path, NULL);
+    neap_run(server);
+    snprintf(url, sizeof url, "unix://%s/%s", dir, path);
+    for (int turns = 0; turns < 120; turns++) {
+        uv_loop_t loop;
+        uv_loop_init(&loop);
+        int closed = 0;
+        struct outcome o = {0};
+        neap_options options = {
+            .size = sizeof options, .loop = &loop, .redis_url = url};
+        neap *n = neap_new(&options);
+        neap_register(n, "app", functions);
+        run_until_closed(n, &loop, code, turns, &o, &closed);
+        assert_int_equal(o.calls, 1);
+        assert_string_equal(o.error, "cancelled");
+        assert_int_equal(closed, 1);
+        assert_int_equal(uv_loop_close(&loop), 0);
+    }
+    neap_close(server, NULL, NULL);
+}
+
 // -- many
 
 static void test_many_instances_with_work_in_flight(void **state) {
     (void)state;
-    for (int i = 0; i < 300; i++) {
+    const char *given = getenv("NEAP_CYCLES");
+    int cycles = given ? atoi(given) : 300;
+    for (int i = 0; i < cycles; i++) {
         neap *n = neap_new(NULL);
         struct outcome o = {0}, p = {0};
         neap_register(n, "app", functions);
@@ -609,6 +828,11 @@ int main(void) {
         cmocka_unit_test(test_posts_from_threads),
         cmocka_unit_test(test_a_thread_answers),
         cmocka_unit_test(test_redis_commands),
+        cmocka_unit_test(test_two_servers),
+        cmocka_unit_test(test_errors_in_callbacks),
+        cmocka_unit_test(test_a_loop_stopped_from_outside),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_closed_after_any_number_of_turns),
         cmocka_unit_test(test_many_instances_with_work_in_flight),
         cmocka_unit_test(test_instances_in_threads),
     };
