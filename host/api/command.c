@@ -189,7 +189,7 @@ static void on_done(struct waiter *w) {
     struct command *c = w->ctx;
     struct replies *r = c->n->replies;
     if (c->on_reply) {
-        instance_call(c->n, "on_reply", l_tell, c, 0);
+        instance_call(c->n, CALL_REPLY, l_tell, c, 0);
     }
     empty(r);
     give_command(r, c);

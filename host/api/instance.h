@@ -13,6 +13,9 @@ struct post;
 struct nest;
 struct replies;
 
+// The kinds of functions that a program gives.
+enum call { CALL_DONE, CALL_POST, CALL_CANCEL, CALL_REPLY, call_kinds };
+
 struct neap {
     uv_loop_t loop; // the runtime's; within a borrowed one it is nested
     struct runtime *rt;
@@ -29,7 +32,8 @@ struct neap {
     uv_async_t async;           // wakes the loop for them
     struct list waits;          // open ones (wait.c), which hold the loop
     struct list ends;           // tasks whose end C wants to know
-    struct replies *replies;    // of C's Redis commands; NULL: none was sent
+    int calls[call_kinds];   // registry references of instance_call's functions
+    struct replies *replies; // of C's Redis commands; NULL: none was sent
     void (*on_closed)(void *arg);
     void *closed_arg;
 };
@@ -45,12 +49,11 @@ int instance_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 // NEAP_CHECKS a call by another thread says so and aborts.
 void instance_enter(neap *n, const char *what);
 
-// instance_call runs fn, which calls a function of the program's, with a
-// pointer as its first argument and `count` values from the top of the main
-// state's stack behind it. A Lua error in there is logged; `what` says where it
-// was.
-// // [-count, +0]
-void instance_call(neap *n, const char *what, lua_CFunction fn, void *ud,
+// instance_call runs fn, which calls a function of the program's of that kind,
+// with a pointer as its first argument and `count` values from the top of the
+// main state's stack behind it. A Lua error in there is logged. fn is the same
+// in all calls of a kind. // [-count, +0]
+void instance_call(neap *n, enum call kind, lua_CFunction fn, void *ud,
                    int count);
 
 // post_open readies the queue of posts; post_close drops what is left in it.

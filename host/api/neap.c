@@ -53,17 +53,25 @@ neap *instance_of(lua_State *L) {
     return n;
 }
 
-void instance_call(neap *n, const char *what, lua_CFunction fn, void *ud,
+void instance_call(neap *n, enum call kind, lua_CFunction fn, void *ud,
                    int count) {
+    static const char *const names[] = {"on_done", "a posted function",
+                                        "on_cancel", "on_reply"};
     lua_State *L = n->rt->L;
     lua_checkstack(L, 8);
+    if (!n->calls[kind]) { // made once: each one made is garbage to collect
+        lua_pushcfunction(L, fn);
+        n->calls[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, n->calls[kind]);
     lua_pushlightuserdata(L, ud);
-    lua_insert(L, -count - 1);
-    lua_pushcfunction(L, fn);
-    lua_insert(L, -count - 2);
+    if (count) { // both below the values, the function first
+        lua_insert(L, -count - 2);
+        lua_insert(L, -count - 2);
+    }
     if (lua_pcall(L, count + 1, 0, 0) != 0) {
         lua_describe_error(L, lua_gettop(L));
-        log_write(&n->rt->log, LOG_ERROR, "an error in %s: %s", what,
+        log_write(&n->rt->log, LOG_ERROR, "an error in %s: %s", names[kind],
                   lua_tostring(L, -1));
         lua_pop(L, 2);
     }

@@ -26,7 +26,7 @@ static void on_posts(uv_async_t *async) {
     pthread_mutex_unlock(&n->lock);
     while (p) {
         struct post *next = p->next;
-        instance_call(n, "a posted function", l_run, p, 0);
+        instance_call(n, CALL_POST, l_run, p, 0);
         free(p);
         p = next;
     }

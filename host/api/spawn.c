@@ -33,7 +33,7 @@ static int l_tell(lua_State *L) {
 static void tell(neap_task *t, int count, const char *error,
                  const char *trace) {
     struct end e = {t, count, error, trace};
-    instance_call(t->n, "on_done", l_tell, &e, count);
+    instance_call(t->n, CALL_DONE, l_tell, &e, count);
 }
 
 static void on_end(struct task *t, void *arg) {

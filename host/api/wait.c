@@ -34,7 +34,7 @@ static int l_tell(lua_State *L) {
 
 static void tell(neap_wait *w) {
     if (w->on_cancel) {
-        instance_call(w->n, "on_cancel", l_tell, w, 0);
+        instance_call(w->n, CALL_CANCEL, l_tell, w, 0);
     }
     close_wait(w);
 }
