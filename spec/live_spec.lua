@@ -186,6 +186,15 @@ describe("the watchdog", function()
     assert.matches("slow%.lua:2\n", r.err)
   end)
 
+  case("looks for 100 ms unless it is told otherwise", function()
+    local busy = "local t = os.clock() while os.clock() - t < 0.3 do end"
+    for value, is_told in pairs { [false] = true, ["50"] = true, ["2000"] = false,
+      ["0"] = false } do
+      local r = process.neap({ "-e", busy }, { env = { NEAP_SLOW = value } })
+      assert.equal(is_told, r.err:find "held the loop up" ~= nil)
+    end
+  end)
+
   case("says nothing of slices that are short, or when it is told not to look", function()
     local busy = "local t = os.clock() while os.clock() - t < 0.2 do end"
     assert.equal("", run("for i = 1, 20 do require('neap').sleep(0.01) end", "--slow", "150").err)

@@ -111,9 +111,12 @@ end
 -- start_watching does what the options about the running process say. Returns what is wrong.
 local function start_watching(set)
   local live = require "neap.live"
-  local slow = milliseconds(set["--slow"], set["--debug"] and 50 or 100)
+  local default = tonumber(os.getenv "NEAP_SLOW") or set["--debug"] and 50 or 100
+  local slow = milliseconds(set["--slow"], default)
   local max_slice = milliseconds(set["--max-slice"], 0)
-  if not slow then return "--slow: milliseconds expected, got " .. set["--slow"] end
+  if not slow then
+    return "--slow: milliseconds expected, got " .. (set["--slow"] or os.getenv "NEAP_SLOW")
+  end
   if not max_slice then
     return "--max-slice: milliseconds expected, got " .. set["--max-slice"]
   end

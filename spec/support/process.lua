@@ -13,6 +13,7 @@ Child.__index = Child
 
 local function environment(extra)
   local env, list = uv.os_environ(), {}
+  env.NEAP_SLOW = "20000" -- a busy machine is no news; specs of the watchdog say --slow
   for name, value in pairs(extra or {}) do env[name] = value end
   for name, value in pairs(env) do
     if value ~= false then list[#list + 1] = name .. "=" .. value end
