@@ -193,6 +193,8 @@ describe("a console", function()
 
   case("runs no line twice while a completion waits", function()
     local c = console_client.connect(socket)
+    c:ask "redis:ping()"
+    c:ask "redis:client('PAUSE', 500)" -- so that to ask for its commands' names takes a while
     c:write(console_client.frame("L", "n = (n or 0) + 1 return n")
       .. console_client.frame("T", "1\nredis:ge"))
     neap.sleep(0.04)

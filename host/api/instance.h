@@ -21,7 +21,6 @@ struct neap {
     struct runtime *rt;
     struct nest *nest; // NULL: the loop is run by neap_run
     pthread_t thread;
-    char *redis_url;
     void (*log)(void *arg, int level, const char *line, size_t len);
     void (*print)(void *arg, const char *text, size_t len);
     void *arg; // for both
