@@ -203,6 +203,12 @@ describe("the watchdog", function()
     assert.matches("held the loop up", run("require('neap').debug { slow = 0.05 } " .. busy).err)
   end)
 
+  case("looks sooner at a slice that it watches already, when it is told to", function()
+    local busy = "t = os.clock() while os.clock() - t < 0.4 do end "
+    assert.matches("held the loop up",
+      run(busy .. "require('neap').debug { slow = 0.05 } " .. busy, "--slow", "3000").err)
+  end)
+
   for name, code in pairs {
     ["a compiled loop"] = "while true do end",
     ["one that catches errors"] = "while true do pcall(function() while true do end end) end",

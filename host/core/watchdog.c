@@ -128,6 +128,10 @@ static bool is_ended_by_client(struct watchdog *dog) {
 
 // -- the thread
 
+static uint64_t slow_ns(const struct watchdog *dog) {
+    return (uint64_t)(dog->options.slow_ms * 1e6);
+}
+
 static void begin_slice(struct watchdog *dog, uint32_t slice, uint64_t now) {
     if (dog->is_reported) {
         log_write(&dog->rt->log, LOG_WARN, "the loop goes on, after %.3f s",
@@ -135,7 +139,7 @@ static void begin_slice(struct watchdog *dog, uint32_t slice, uint64_t now) {
     }
     dog->slice = slice;
     dog->since_ns = now;
-    dog->report_ns = (uint64_t)(dog->options.slow_ms * 1e6);
+    dog->report_ns = slow_ns(dog);
     dog->asked_ns = 0;
     dog->is_reported = false;
 }
@@ -237,6 +241,9 @@ bool watchdog_start(struct runtime *rt,
     if (dog) {
         uv_mutex_lock(&dog->lock);
         dog->options = *options;
+        if (!dog->is_reported) { // it holds for the slice in hand
+            dog->report_ns = slow_ns(dog);
+        }
         uv_cond_signal(&dog->wake);
         uv_mutex_unlock(&dog->lock);
         return true;
