@@ -60,7 +60,7 @@ TEST_PACKAGES  := clang clang-format lua-check lua-busted libcmocka-dev \
                   nghttp2-server tmux python3 lua-lpeg util-linux
 
 # Both rebuild in full, in folders of their own.
-SANITIZED = BUILD=$(BUILD)/sanitized CFLAGS="-O1 -g $(SAN)" LDFLAGS="$(SAN)"
+SANITIZED = BUILD=$(BUILD)/sanitized CFLAGS="-O1 -g -DNEAP_CHECKS $(SAN)" LDFLAGS="$(SAN)"
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all
 CLANG     = BUILD=$(BUILD)/clang CC=clang WERROR=-Werror
 

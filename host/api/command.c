@@ -91,6 +91,7 @@ static struct replies *replies_of(const struct waiter *w) {
 static struct neap_reply *node(const struct waiter *w, const redisReadTask *t) {
     struct replies *r = replies_of(w);
     if (!t->parent) {
+        empty(r); // if on_reply raised an error
         return &r->root;
     }
     struct neap_reply *array = t->parent->obj;
@@ -179,30 +180,41 @@ static void give_command(struct replies *r, struct command *c) {
     r->spare_count++;
 }
 
-static int l_tell(lua_State *L) {
-    struct command *c = lua_touserdata(L, 1);
-    c->on_reply(c->n, &c->n->replies->root, c->arg);
-    return 0;
-}
-
+// on_done runs under the connection's protection (redis/conn.c).
 static void on_done(struct waiter *w) {
-    struct command *c = w->ctx;
-    struct replies *r = c->n->replies;
-    if (c->on_reply) {
-        instance_call(c->n, CALL_REPLY, l_tell, c, 0);
+    struct command c = *(struct command *)w->ctx;
+    struct replies *r = c.n->replies;
+    give_command(r, w->ctx);
+    if (c.on_reply) {
+        int top = lua_gettop(c.n->rt->L);
+        c.on_reply(c.n, &r->root, c.arg);
+        instance_leave(c.n, "on_reply", top);
     }
     empty(r);
-    give_command(r, c);
+}
+
+// What on_reply is told in place of a reply.
+struct failure {
+    struct command command;
+    struct neap_reply reply;
+};
+
+static void tell_failure(void *ud) {
+    struct failure *f = ud;
+    f->command.on_reply(f->command.n, &f->reply, f->command.arg);
 }
 
 static void on_failed(struct waiter *w, const char *code, const char *text) {
-    struct replies *r = replies_of(w);
-    size_t size = strlen(code) + strlen(text) + 3;
-    char *both = take(r, size);
-    snprintf(both, size, "%s: %s", code, text);
-    r->root = (struct neap_reply){.type = NEAP_ERROR, .len = size - 1};
-    r->root.is.string = both;
-    on_done(w);
+    struct failure f = {.command = *(struct command *)w->ctx};
+    char both[1024];
+    snprintf(both, sizeof both, "%s: %s", code, text);
+    f.reply.type = NEAP_ERROR;
+    f.reply.len = strlen(both);
+    f.reply.is.string = both;
+    give_command(f.command.n->replies, w->ctx);
+    if (f.command.on_reply) {
+        instance_call(f.command.n, "on_reply", tell_failure, &f, 0);
+    }
 }
 
 static const struct sink command_sink = {on_string, on_array, on_integer,
@@ -298,6 +310,9 @@ int neap_redis_command(
     neap *n, void (*on_reply)(neap *n, const neap_reply *r, void *arg),
     void *arg, int argc, const char *const *argv, const size_t *argvlen) {
     instance_enter(n, "neap_redis_command");
+    if (n->is_closing) {
+        return instance_fail("the instance is being closed");
+    }
     if (!n->replies && open_client(n) != 0) {
         return -1;
     }

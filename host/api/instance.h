@@ -13,9 +13,6 @@ struct post;
 struct nest;
 struct replies;
 
-// The kinds of functions that a program gives.
-enum call { CALL_DONE, CALL_POST, CALL_CANCEL, CALL_REPLY, call_kinds };
-
 struct neap {
     uv_loop_t loop; // the runtime's; within a borrowed one it is nested
     struct runtime *rt;
@@ -27,14 +24,18 @@ struct neap {
     // posts
     pthread_mutex_t lock;
     struct post *first, **last; // guarded by lock
-    bool is_closing;            // likewise
+    bool is_closing;            // likewise, to be set
     uv_async_t async;           // wakes the loop for them
     struct list waits;          // open ones (wait.c), which hold the loop
     struct list ends;           // tasks whose end C wants to know
-    int calls[call_kinds];   // registry references of instance_call's functions
-    struct replies *replies; // of C's Redis commands; NULL: none was sent
+    struct replies *replies;    // of C's Redis commands; NULL: none was sent
+    bool is_running;            // in neap_run
     void (*on_closed)(void *arg);
     void *closed_arg;
+#ifdef NEAP_CHECKS
+    bool is_closed;
+    neap *next_closed;
+#endif
 };
 
 // instance_of returns the instance of a Lua state.
@@ -43,17 +44,27 @@ neap *instance_of(lua_State *L);
 // instance_fail sets neap_strerror's text. Returns -1.
 int instance_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+// instance_check aborts, in builds with NEAP_CHECKS, with the name of the
+// function that the program misuses and how, unless all is well.
+#ifdef NEAP_CHECKS
+void instance_check(bool is_well, const char *what, const char *text);
+#else
+#define instance_check(is_well, what, text) ((void)(what))
+#endif
+
 // instance_enter is called by each function of the instance's thread, whose
-// name is `what`: there is something to do for the loop. In builds with
-// NEAP_CHECKS a call by another thread says so and aborts.
+// name is `what`: there is something to do for the loop.
 void instance_enter(neap *n, const char *what);
 
-// instance_call runs fn, which calls a function of the program's of that kind,
-// with a pointer as its first argument and `count` values from the top of the
-// main state's stack behind it. A Lua error in there is logged. fn is the same
-// in all calls of a kind. // [-count, +0]
-void instance_call(neap *n, enum call kind, lua_CFunction fn, void *ud,
+// instance_call runs fn(ud), which calls a function of the program's, under
+// protection, with `count` values from the main state's stack on top of it. A
+// Lua error in there is logged. // [-count, +0]
+void instance_call(neap *n, const char *what, void (*fn)(void *ud), void *ud,
                    int count);
+
+// instance_leave is told that a function of the program's has returned, and
+// takes off what it left on the main state's stack above `top`.
+void instance_leave(neap *n, const char *what, int top);
 
 // post_open readies the queue of posts; post_close drops what is left in it.
 void post_open(neap *n);

@@ -9,7 +9,7 @@
 
 #include "api/instance.h"
 #include "base/mem.h"
-#include "lua/lua_error.h"
+#include "core/protect.h"
 #include "lua/lua_util.h"
 
 static const char instance_key;
@@ -31,18 +31,41 @@ const char *neap_version(void) {
     return NEAP_VERSION;
 }
 
-void instance_enter(neap *n, const char *what) {
 #ifdef NEAP_CHECKS
-    if (!pthread_equal(pthread_self(), n->thread)) {
-        fprintf(stderr, "neap: %s: called by another thread\n", what);
+// Instances that were closed are kept, so that a call with one is known.
+static neap *_Atomic closed;
+
+void instance_check(bool is_well, const char *what, const char *text) {
+    if (!is_well) {
+        fprintf(stderr, "neap: %s: %s\n", what, text);
         abort();
     }
+}
+
+static void give_up(neap *n) {
+    n->is_closed = true;
+    n->next_closed = atomic_exchange(&closed, n);
+}
 #else
-    (void)what;
+static void give_up(neap *n) {
+    free(n);
+}
 #endif
+
+void instance_enter(neap *n, const char *what) {
+    instance_check(!n->is_closed, what, "the instance was closed");
+    instance_check(pthread_equal(pthread_self(), n->thread), what,
+                   "called by another thread");
     if (n->nest) {
         nest_wake(n);
     }
+}
+
+void instance_leave(neap *n, const char *what, int top) {
+    lua_State *L = n->rt->L;
+    instance_check(lua_gettop(L) == top, what,
+                   "the main state's stack is not left as it was found");
+    lua_settop(L, top);
 }
 
 neap *instance_of(lua_State *L) {
@@ -53,31 +76,33 @@ neap *instance_of(lua_State *L) {
     return n;
 }
 
-void instance_call(neap *n, enum call kind, lua_CFunction fn, void *ud,
+// What instance_call calls.
+struct call {
+    neap *n;
+    const char *what;
+    void (*fn)(void *ud);
+    void *ud;
+};
+
+static void call(void *arg) {
+    struct call *c = arg;
+    int top = lua_gettop(c->n->rt->L);
+    c->fn(c->ud);
+    instance_leave(c->n, c->what, top);
+}
+
+void instance_call(neap *n, const char *what, void (*fn)(void *ud), void *ud,
                    int count) {
-    static const char *const names[] = {"on_done", "a posted function",
-                                        "on_cancel", "on_reply"};
-    lua_State *L = n->rt->L;
-    lua_checkstack(L, 8);
-    if (!n->calls[kind]) { // made once: each one made is garbage to collect
-        lua_pushcfunction(L, fn);
-        n->calls[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, n->calls[kind]);
-    lua_pushlightuserdata(L, ud);
-    if (count) { // both below the values, the function first
-        lua_insert(L, -count - 2);
-        lua_insert(L, -count - 2);
-    }
-    if (lua_pcall(L, count + 1, 0, 0) != 0) {
-        lua_describe_error(L, lua_gettop(L));
-        log_write(&n->rt->log, LOG_ERROR, "an error in %s: %s", names[kind],
-                  lua_tostring(L, -1));
-        lua_pop(L, 2);
+    struct call c = {n, what, fn, ud};
+    char text[512];
+    if (protect_call(n->rt, call, &c, count, text, sizeof text) !=
+        PROTECT_RETURNED) {
+        log_write(&n->rt->log, LOG_ERROR, "an error in %s: %s", what, text);
     }
 }
 
 lua_State *neap_lua(neap *n) {
+    instance_check(!n->is_closed, "neap_lua", "the instance was closed");
     return n->rt->L;
 }
 
@@ -131,7 +156,7 @@ static void set_up(neap *n, const neap_options *o) {
     lua_call(L, 2, 0);
     lua_pop(L, 1);
     if (o->memory_limit) {
-        memory_limit(&n->rt->memory, L, &n->rt->monitor, o->memory_limit);
+        memory_limit(n->rt, o->memory_limit);
     }
 }
 
@@ -198,7 +223,10 @@ int neap_run(neap *n) {
     if (n->nest) {
         return instance_fail("the loop is borrowed: uv_run it");
     }
-    return runtime_run(n->rt);
+    n->is_running = true;
+    int status = runtime_run(n->rt);
+    n->is_running = false;
+    return status;
 }
 
 void neap_stop(neap *n, int status) {
@@ -215,7 +243,7 @@ static void finish(neap *n) {
     runtime_close_end(n->rt);
     uv_loop_close(&n->loop);
     pthread_mutex_destroy(&n->lock);
-    free(n);
+    give_up(n);
     if (on_closed) {
         on_closed(arg);
     }
@@ -223,6 +251,8 @@ static void finish(neap *n) {
 
 void neap_close(neap *n, void (*on_closed)(void *arg), void *arg) {
     instance_enter(n, "neap_close");
+    instance_check(!n->is_running, "neap_close",
+                   "called from what neap_run calls");
     n->on_closed = on_closed;
     n->closed_arg = arg;
     post_close(n);

@@ -11,10 +11,9 @@ struct post {
     void *arg;
 };
 
-static int l_run(lua_State *L) {
-    struct post *p = lua_touserdata(L, 1);
+static void run(void *ud) {
+    struct post *p = ud;
     p->fn(p->n, p->arg);
-    return 0;
 }
 
 static void on_posts(uv_async_t *async) {
@@ -26,13 +25,14 @@ static void on_posts(uv_async_t *async) {
     pthread_mutex_unlock(&n->lock);
     while (p) {
         struct post *next = p->next;
-        instance_call(n, CALL_POST, l_run, p, 0);
+        instance_call(n, "a posted function", run, p, 0);
         free(p);
         p = next;
     }
 }
 
 int neap_post(neap *n, void (*fn)(neap *n, void *arg), void *arg) {
+    instance_check(!n->is_closed, "neap_post", "the instance was closed");
     struct post *p = xmalloc(sizeof *p);
     *p = (struct post){.n = n, .fn = fn, .arg = arg};
     pthread_mutex_lock(&n->lock);

@@ -22,10 +22,9 @@ struct end {
     const char *error, *trace;
 };
 
-static int l_tell(lua_State *L) {
-    struct end *e = lua_touserdata(L, 1);
+static void tell_end(void *ud) {
+    struct end *e = ud;
     e->task->done(e->task->n, e->count, e->error, e->trace, e->task->arg);
-    return 0;
 }
 
 // tell calls done with the results or the error, which are on the stack of the
@@ -33,7 +32,7 @@ static int l_tell(lua_State *L) {
 static void tell(neap_task *t, int count, const char *error,
                  const char *trace) {
     struct end e = {t, count, error, trace};
-    instance_call(t->n, CALL_DONE, l_tell, &e, count);
+    instance_call(t->n, "on_done", tell_end, &e, count);
 }
 
 static void on_end(struct task *t, void *arg) {
@@ -58,8 +57,16 @@ static void on_end(struct task *t, void *arg) {
 }
 
 neap_task *neap_spawn(neap *n, int nargs, neap_done on_done, void *arg) {
+    lua_State *L = n->rt->L;
     instance_enter(n, "neap_spawn");
-    struct task *t = task_spawn(n->rt, n->rt->L, nargs);
+    instance_check(nargs >= 0 && nargs < lua_gettop(L), "neap_spawn",
+                   "the stack lacks the function or an argument");
+    if (n->is_closing) {
+        lua_pop(L, nargs + 1);
+        instance_fail("the instance is being closed");
+        return NULL;
+    }
+    struct task *t = task_spawn(n->rt, L, nargs);
     neap_task *e = NULL;
     if (on_done) {
         e = xmalloc(sizeof *e);

@@ -26,15 +26,14 @@ static void close_wait(neap_wait *w) {
     free(w);
 }
 
-static int l_tell(lua_State *L) {
-    neap_wait *w = lua_touserdata(L, 1);
+static void tell_cancel(void *ud) {
+    neap_wait *w = ud;
     w->on_cancel(w->arg);
-    return 0;
 }
 
 static void tell(neap_wait *w) {
     if (w->on_cancel) {
-        instance_call(w->n, CALL_CANCEL, l_tell, w, 0);
+        instance_call(w->n, "on_cancel", tell_cancel, w, 0);
     }
     close_wait(w);
 }
@@ -86,6 +85,8 @@ static struct task *finish(neap_wait *w) {
 
 void neap_resume(neap_wait *w, int count) {
     uint32_t generation = w->generation;
+    instance_check(count >= 0 && count <= lua_gettop(w->task->L), "neap_resume",
+                   "the wait's stack lacks a result");
     task_wake(finish(w), generation, count);
 }
 

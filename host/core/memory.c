@@ -1,18 +1,20 @@
 // memory: a limit for what Lua may hold.
 #include "core/memory.h"
 
-#include "core/monitor.h"
+#include "core/runtime.h"
 
 // Under a limit garbage is collected sooner: at LuaJIT's 200 percent a state
 // whose live data fill half of the limit would never be.
 enum { pause_at_limit = 120, pause_before = 200 };
 
-// is_too_much says whether a slice may not have so much more.
+// is_too_much says whether a slice, or a reply that is decoded, may not have so
+// much more.
 static bool is_too_much(const struct memory *m, size_t more) {
     const size_t little = m->limit / 32;
     size_t sum = m->used + more;
     bool is_culprit = sum > m->at_begin && sum - m->at_begin > little;
-    if (!m->limit || sum <= m->limit || !(m->monitor->slice & 1)) {
+    bool is_held = (m->rt->monitor.slice & 1) || m->rt->decoding;
+    if (!m->limit || sum <= m->limit || !is_held) {
         return false;
     }
     return sum > m->limit + m->limit / 4 || (is_culprit && !m->is_short);
@@ -31,10 +33,11 @@ static void *limited(void *ud, void *p, size_t old, size_t size) {
     return q;
 }
 
-void memory_limit(struct memory *m, lua_State *L, const struct monitor *monitor,
-                  size_t limit) {
+void memory_limit(struct runtime *rt, size_t limit) {
+    struct memory *m = &rt->memory;
+    lua_State *L = rt->L;
+    m->rt = rt;
     m->limit = limit;
-    m->monitor = monitor;
     if (limit && !m->alloc) {
         m->alloc = lua_getallocf(L, &m->ud);
         m->used = (size_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024 +
@@ -51,7 +54,12 @@ void memory_lift(struct memory *m, lua_State *L) {
     }
 }
 
-void memory_recover(struct memory *m, lua_State *L) {
-    m->is_short = false;
-    lua_gc(L, LUA_GCCOLLECT, 0);
+// Beyond the limit a collection is tried each time some more was taken.
+void memory_collect(struct memory *m, lua_State *L) {
+    const size_t some = m->limit / 32;
+    if (m->is_short || (m->limit && m->used > m->collected + some)) {
+        m->is_short = false;
+        lua_gc(L, LUA_GCCOLLECT, 0);
+        m->collected = m->used;
+    }
 }

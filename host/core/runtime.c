@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "core/profile.h"
+#include "core/protect.h"
 #include "core/unjoined.h"
 #include "core/watchdog.h"
 
@@ -177,6 +178,7 @@ struct runtime *runtime_new(uv_loop_t *loop) {
     lua_pushlightuserdata(rt->L, rt);
     lua_rawset(rt->L, LUA_REGISTRYINDEX);
     luaL_openlibs(rt->L);
+    protect_open(rt);
     return rt;
 }
 

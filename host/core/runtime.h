@@ -62,6 +62,7 @@ struct runtime {
     bool is_closing;   // no task runs any more
     uint32_t decoding; // callbacks that build Lua values: a finalizer may run
                        // in them, and has to leave what they use alone
+    int protect;       // registry reference: protect_call's function
     int exit_status;
     struct timer grace;
     int stop_phase;

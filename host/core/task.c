@@ -570,10 +570,7 @@ static void resume(struct task *t) {
     t->is_started = true;
     t->state = TASK_RUNNING;
     rt->current = t;
-    if (rt->memory.is_short) {
-        memory_recover(&rt->memory, rt->L);
-    }
-    memory_begin(&rt->memory);
+    memory_begin(&rt->memory, rt->L);
     monitor_begin(&rt->monitor, t->client_fd);
     int status = lua_resume(t->L, t->value_count);
     monitor_end(&rt->monitor);

@@ -263,7 +263,7 @@ static int l_limit_memory(lua_State *L) {
     double bytes = luaL_checknumber(L, 1);
     luaL_argcheck(L, bytes >= 0 && bytes < 1e15, 1,
                   "bytes expected, 0 or more");
-    memory_limit(&rt->memory, L, &rt->monitor, (size_t)bytes);
+    memory_limit(rt, (size_t)bytes);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "core/protect.h"
 #include "redis/sentinel.h"
 
 // A turn's commands leave in one write, but a busy turn's first ones do not
@@ -117,6 +118,13 @@ static void settle_all(struct conn *c, const char *code, const char *text) {
     tell(c, c->owner->lost);
 }
 
+static void drop_decoder(struct conn *c) {
+    if (c->decoder) {
+        c->free_decoder(c->decoder);
+        c->decoder = NULL;
+    }
+}
+
 void conn_close(struct conn *c, const char *code, const char *text) {
     if (c->state == CONN_CLOSED) {
         return;
@@ -131,9 +139,7 @@ void conn_close(struct conn *c, const char *code, const char *text) {
     runtime_undefer(c->rt, &c->flush);
     fail_waiters(c, conn_pending(c), phase, code, text);
     unchoke(c);
-    if (c->decoder) {
-        c->free_decoder(c->decoder);
-    }
+    drop_decoder(c);
     reader_clear(&c->reader);
     buf_clear(&c->outbox.bytes);
     list_remove(&c->place);
@@ -294,43 +300,71 @@ static void take_reply(struct conn *c, bool is_too_deep) {
     }
 }
 
+// What has come, while it is worked through.
+struct received {
+    struct conn *conn;
+    struct link *link;
+    const char *error; // what was wrong with it
+    bool is_gone;      // what a reply led to closed the connection
+};
+
+static void take_replies(void *arg) {
+    struct received *r = arg;
+    struct conn *c = r->conn;
+    memory_begin(&c->rt->memory, c->rt->L);
+    while (!r->is_gone && c->link == r->link) {
+        if (c->state == CONN_READY && c->kind != CONN_PUSH &&
+            conn_pending(c) == 0) {
+            if (reader_left(&c->reader)) {
+                r->error = "a reply that nobody asked for";
+            }
+            return;
+        }
+        c->rt->decoding++;
+        enum reader_result got = reader_next(&c->reader);
+        c->rt->decoding--;
+        if (got == READER_ERROR) {
+            r->error = c->reader.error;
+        }
+        if (got == READER_ERROR || got == READER_MORE) {
+            return;
+        }
+        take_reply(c, got == READER_TOO_DEEP);
+    }
+}
+
+// A Lua error while a reply was decoded costs the connection, as nobody knows
+// where in the stream it is; one of somebody who was told of his is logged.
 static void on_received(struct conn *c, const char *bytes, size_t len) {
-    struct link *l = c->link;
-    bool is_gone = false; // what a reply leads to may close the connection
+    struct received r = {.conn = c, .link = c->link};
     struct runtime *rt = c->rt;
-    c->is_gone = &is_gone;
+    enum protect_result result;
+    char text[256];
+    c->is_gone = &r.is_gone;
     c->active_ns = uv_hrtime();
     c->received += len;
     c->is_doubtful = c->is_silent = false;
     reader_feed(&c->reader, bytes, len);
-    while (!is_gone && c->link == l) {
-        if (c->state == CONN_READY && c->kind != CONN_PUSH &&
-            conn_pending(c) == 0) {
-            if (reader_left(&c->reader)) {
-                c->is_gone = NULL;
-                lose(c, "redis.protocol", "a reply that nobody asked for");
-                return;
-            }
-            break;
-        }
-        rt->decoding++;
-        enum reader_result got = reader_next(&c->reader);
-        rt->decoding--;
-        if (got == READER_ERROR) {
-            c->is_gone = NULL;
-            lose(c, "redis.protocol", c->reader.error);
-            return;
-        }
-        if (got == READER_MORE) {
-            break;
-        }
-        take_reply(c, got == READER_TOO_DEEP);
+    while ((result = protect_call(rt, take_replies, &r, 0, text,
+                                  sizeof text)) != PROTECT_RETURNED &&
+           !rt->decoding) {
+        log_write(&rt->log, LOG_ERROR, "an error in on_reply: %s", text);
     }
-    if (is_gone) {
+    if (r.is_gone) {
         return;
     }
     c->is_gone = NULL;
-    if (c->link == l && conn_pending(c) == 0 && c->state == CONN_READY) {
+    if (rt->decoding) {
+        bool is_memory = result == PROTECT_NO_MEMORY;
+        rt->decoding = 0;
+        drop_decoder(c); // what it holds is garbage
+        lose(c, is_memory ? "memory" : "redis.unknown_outcome",
+             is_memory ? "a reply is more than the memory limit allows"
+                       : "a finalizer raised an error in a reply");
+    } else if (r.error) {
+        lose(c, "redis.protocol", r.error);
+    } else if (c->link == r.link && conn_pending(c) == 0 &&
+               c->state == CONN_READY) {
         keep_loop_alive(c);
         tell(c, c->owner->idle);
     }
