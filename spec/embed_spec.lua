@@ -104,6 +104,30 @@ describe("an installed libneap", function()
     has("neap_App", getmetatable(http.app()).__index)
   end)
 
+  case("knows the types of all that there is help for, and of no more", function()
+    local annotations, help = require "neap.annotations", require "neap.help"
+    local text, typed, classes = annotations.text(), {}, {}
+    for _, s in ipairs(annotations.signatures()) do
+      typed[s.full:lower()] = true
+      local kin = { ["scope:spawn"] = true, ["neap.json"] = true, ["neap.log"] = true,
+        ["neap.model"] = true, ["neap.field"] = true, ["neap.null"] = true }
+      assert.is_truthy(kin[s.full] or help.find(s.full), s.full .. ": there is no help for it")
+    end
+    for _, name in ipairs(help.topics()) do
+      assert.is_truthy(typed[name:lower()] or not annotations.is_public(name), name)
+    end
+    for name in text:gmatch "\n%-%-%-@class ([%w_.]+)" do classes[name] = true end
+    for name in text:gmatch "\n%-%-%-@alias ([%w_.]+)" do classes[name] = true end
+    for line in text:gmatch "\n(%-%-%-@[^\n]+)" do
+      local kind = line:match "@param [^ ]+ (.+)" or line:match "@return (.+)"
+      for name in (kind or ""):gmatch "neap%.[%w]+" do assert.is_true(classes[name], line) end
+      assert.equal(0, #line:gsub("[^(]", "") - #line:gsub("[^)]", ""))
+    end
+    assert.is_truthy(text:find("---@param options? { concurrency?: integer }\n---@return any[]\n"
+      .. "function neap.map(fn, list, options) end", 1, true))
+    assert.is_nil(text:find("\n%-%-%-@param [^ ]+\n"))
+  end)
+
   case("runs minimal.c, also linked statically to it", function()
     assert.equal("hello from a task\n", succeeds(build "minimal"))
     succeeds(("${CC:-cc} examples/embed/minimal.c -I%s/include $(pkg-config --cflags neap) "

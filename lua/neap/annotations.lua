@@ -1,144 +1,199 @@
--- annotations: the public names as LuaLS reads them (---@meta), made of the doc comments. `make
--- install` puts them into share/neap/types. Internal.
+-- annotations: the public names as LuaLS reads them (---@meta): the doc comments, and the types of
+-- neap.signatures. `make install` puts them into share/neap/types. Internal.
 --
 --   neap -e 'io.write(require("neap.annotations").text())' > neap.lua
 local help = require "neap.help"
+local signatures = require "neap.signatures"
 local M = {}
 
--- the classes, by how the comments call their values
+-- the classes, by how the comments call their values; with the fields that have no comment
 local classes = {
   { "neap", "neap" }, { "neap.json", "neap.Json" }, { "neap.log", "neap.Log" },
   { "model", "neap.ModelModule" }, { "field", "neap.FieldModule" }, { "http", "neap.Http" },
-  { "Model", "neap.Model" }, { "query", "neap.Query" }, { "row", "neap.Row" },
-  { "redis", "neap.Redis" }, { "p", "neap.Pipeline" }, { "tx", "neap.Transaction" },
+  { "Model", "neap.Model" }, { "query", "neap.Query" }, { "row", "neap.Row", "[string] any" },
+  { "redis", "neap.Redis", "[string] fun(self: neap.Redis, ...: any): any" },
+  { "p", "neap.Pipeline", "[string] fun(self: neap.Pipeline, ...: any)" },
+  { "tx", "neap.Transaction", "[string] fun(self: neap.Transaction, ...: any): any" },
   { "sub", "neap.Subscription" }, { "app", "neap.App" }, { "server", "neap.Server" },
-  { "req", "neap.Request" }, { "response", "neap.Response" }, { "task", "neap.Task" },
-  { "pool", "neap.Pool" }, { "ticker", "neap.Ticker" }, { "channel", "neap.Channel" },
+  { "req", "neap.Request", "method string", "path string" },
+  { "response", "neap.Response", "status integer", "headers table<string, string>", "body string?",
+    "json any", "url string" },
+  { "task", "neap.Task" }, { "scope", "neap.Scope" }, { "pool", "neap.Pool" },
+  { "ticker", "neap.Ticker" }, { "channel", "neap.Channel" },
   { "semaphore", "neap.Semaphore" }, { "event", "neap.Event" }, { "console", "neap.Console" },
 }
+
+-- the types of values that have no methods
+local values = [[
+---@class neap.Error
+---@field code string
+---@field message string
+---@field [string] any
+
+---@class neap.Field
+
+---@class neap.Condition
+
+---@class neap.Message
+---@field channel? string
+---@field payload? string
+---@field pattern? string
+---@field gap? "reconnect"|"overflow"
+---@field lost? integer
+
+---@class neap.TaskInfo
+---@field id integer
+---@field name? string
+---@field state "ready"|"running"|"waiting"
+---@field spawned_at string
+---@field at? string
+---@field calls? string
+---@field waits_for? string
+---@field waited? number
+---@field is_cancelled boolean
+---@field request? integer
+---@field task neap.Task
+
+---@class neap.DebugOptions
+---@field slow? number
+---@field max_slice? number
+---@field max_memory? number
+---@field unjoined? boolean
+---@field repeats? boolean
+
+---@class neap.FieldOptions
+---@field required? boolean
+---@field default? any
+---@field validate? fun(value: any, row: neap.Row): boolean, string?
+---@field immutable? boolean
+---@field computed? fun(row: neap.Row): any
+---@field min? number|string
+---@field max? number|string
+---@field match? string
+---@field one_of? any[]
+---@field index? boolean|string
+---@field sort? boolean
+---@field unique? boolean
+---@field primary_key? boolean
+---@field auto? boolean
+---@field on_delete? "restrict"|"cascade"|"nullify"
+
+---@class neap.ModelOptions
+---@field primary_key? string[]
+---@field indexes? string[][]
+---@field ttl? number|boolean
+---@field optimistic? boolean
+---@field hooks? table<string, fun(row: neap.Row)>
+---@field redis? neap.Redis
+
+---@class neap.RedisOptions
+---@field url? string
+---@field host? string
+---@field port? integer
+---@field [string] any
+
+---@class neap.ListenOptions
+---@field host? string
+---@field port? integer
+---@field path? string
+---@field max_body? integer
+---@field max_head? integer
+---@field max_headers? integer
+---@field max_connections? integer
+---@field backlog? integer
+---@field header_timeout? number
+---@field body_timeout? number
+---@field idle_timeout? number
+---@field write_timeout? number
+---@field half_close? number|boolean
+
+---@alias neap.Handler fun(req: neap.Request): any
+---@alias neap.Progress fun(done: integer, total: integer, what: string?)
+]]
+
 local class_of = {}
 for _, c in ipairs(classes) do class_of[c[1]] = c[2] end
 
--- what functions return, where it is one of these
-local returns = {
-  ["neap.spawn"] = "neap.Task", ["neap.task"] = "neap.Task", ["neap.redis"] = "neap.Redis",
-  ["neap.every"] = "neap.Ticker", ["neap.pool"] = "neap.Pool", ["pool:spawn"] = "neap.Task",
-  ["neap.channel"] = "neap.Channel", ["neap.semaphore"] = "neap.Semaphore",
-  ["neap.event"] = "neap.Event", ["neap.console"] = "neap.Console", ["neap.now"] = "number",
-  ["neap.monotonic"] = "number", ["neap.token"] = "string", ["neap.random_bytes"] = "string",
-  ["neap.inspect"] = "string", ["neap.is_error"] = "boolean", ["neap.tasks"] = "table[]",
-  ["neap.stats"] = "table", ["neap.json.encode"] = "string", ["model.define"] = "neap.Model",
-  ["Model:create"] = "neap.Row", ["Model:load"] = "neap.Row?", ["Model:load_many"] = "table",
-  ["Model:where"] = "neap.Query", ["Model:rows"] = "neap.Query", ["Model:exists"] = "boolean",
-  ["query:where"] = "neap.Query", ["query:order_by"] = "neap.Query", ["query:limit"] = "neap.Query",
-  ["query:offset"] = "neap.Query", ["query:with"] = "neap.Query", ["query:all"] = "neap.Row[]",
-  ["query:first"] = "neap.Row?", ["query:one"] = "neap.Row?", ["query:count"] = "integer",
-  ["query:exists"] = "boolean", ["query:ids"] = "any[]", ["query:explain"] = "string",
-  ["http.app"] = "neap.App", ["http.fetch"] = "neap.Response", ["app:listen"] = "neap.Server",
-  ["app:request"] = "neap.Response", ["task:status"] = "string", ["task:info"] = "table",
-  ["redis:subscribe"] = "neap.Subscription", ["redis:psubscribe"] = "neap.Subscription",
-  ["redis:stats"] = "table", ["server:connections"] = "integer", ["server:requests"] = "integer",
-}
-
--- types of parameters, by the names that the comments give them
-local types = {
-  fn = "function", handler = "function", f = "function", seconds = "number", n = "integer",
-  size = "integer", capacity = "integer", count = "integer", limit = "integer", id = "any",
-  name = "string", text = "string", path = "string", url = "string", source = "string",
-  code = "string", method = "string", pattern = "string", target = "string", format = "string",
-  field = "string", direction = "string", list = "table", options = "table", rows = "table",
-  keys = "table", channel = "string", stream = "string", status = "integer", message = "string",
-}
-
--- parameters reads "(fn, { retries = 10 }, ...)" of a comment's first line: names, each once.
-local function parameters(first, name)
-  local inside = first:match("^" .. name:gsub("%p", "%%%0") .. "%s*(%b())")
-    or first:match("%s" .. name:gsub("%p", "%%%0") .. "%s*(%b())")
-  local list, seen = {}, {}
-  if not inside then
-    if first:find("^" .. name:gsub("%p", "%%%0") .. "%s*[{\"]") then return { "value" } end
-    return list
-  end
-  inside = inside:sub(2, -2):gsub("%b{}", "options"):gsub("%b()", ""):gsub("[%[%]]", "")
-    :gsub('"[^"]*"', "text")
-  for word in inside:gmatch "[^,]+" do
-    local parameter = word:find("%.%.%.") and "..." or word:match "([%a_][%w_]*)%s*$"
-    if parameter == "end" or parameter == "function" then parameter = "fn" end
-    if parameter and not seen[parameter] then
-      seen[parameter] = true
-      list[#list + 1] = parameter
-      if parameter == "..." then break end
+-- split takes "a: fun(x: any, y: any), b?: string" apart at the commas outside of brackets.
+local function split(text)
+  local list, depth, from = {}, 0, 1
+  for at, c in text:gmatch "()([%(%)<>{},])" do
+    depth = depth + (c:find "[%(<{]" and 1 or c:find "[%)>}]" and -1 or 0)
+    if c == "," and depth == 0 then
+      list[#list + 1] = text:sub(from, at - 1)
+      from = at + 2
     end
   end
+  if from <= #text then list[#list + 1] = text:sub(from) end
   return list
 end
 
-local function owner_of(name)
-  local owner = name:match "^(.*)[.:][%w_]+$"
-  return class_of[owner] and owner
+-- read_signature takes a line apart: the owner, ":" or ".", the name; then the parameters and the
+-- results of a function, or the type of a field.
+local function read_signature(line)
+  local full, rest = line:match "^([%w_.:]*[%w_])(.*)$"
+  local owner, separator, name = full:match "^(.*)([.:])([%w_]+)$"
+  local s = { full = full, owner = owner, separator = separator, name = name,
+    type = rest:match "^: (.+)$" }
+  if not s.type then
+    local inside, results = rest:match "^(%b())(.*)$"
+    s.parameters = split(inside:sub(2, -2))
+    s.results = split(results:match "^: (.+)$" or "")
+  end
+  return s
 end
 
-local function add_function(out, topic)
-  local name, owner = topic.name, owner_of(topic.name)
-  if not owner then return end
-  local short, separator = name:match "([%w_]+)$", name:sub(#owner + 1, #owner + 1)
-  for line in topic.text:gmatch "[^\n]+" do out[#out + 1] = "---" .. line:gsub("^  ", "") end
-  local list = parameters(topic.text:match "^[^\n]*", name)
-  for _, parameter in ipairs(list) do
-    local kind = types[parameter] or "any"
-    out[#out + 1] = ("---@param %s%s %s"):format(parameter, parameter == "..." and "" or "?", kind)
+local function add_comment(out, s)
+  for line in (help.find(s.full) or ""):gmatch "[^\n]+" do
+    out[#out + 1] = "---" .. line:gsub("^  ", "")
   end
-  out[#out + 1] = "---@return " .. (returns[name] or "any")
-  out[#out + 1] = ("function %s%s%s(%s) end\n"):format(
-    (class_of[owner]:gsub("%.", "_")), separator, short, table.concat(list, ", "))
 end
 
--- add_rest adds functions that share a comment with others: model.ge is told of with model.gt.
-local function add_rest(out, owner, t)
-  local text, names = table.concat(out, "\n"), {}
-  for name, value in pairs(t) do
-    local is_there = text:find("function " .. class_of[owner]:gsub("%.", "_") .. "." .. name .. "(",
-      1, true)
-    if type(value) == "function" and not is_there then names[#names + 1] = name end
+local function add_function(out, s)
+  local names = {}
+  add_comment(out, s)
+  for i, parameter in ipairs(s.parameters) do
+    local name, kind = parameter:match "^([%w_.?]+): (.+)$"
+    names[i] = name:gsub("%?", "")
+    out[#out + 1] = ("---@param %s %s"):format(name, kind)
   end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    for line in (help.find(owner .. "." .. name) or ""):gmatch "[^\n]+" do
-      out[#out + 1] = "---" .. line:gsub("^  ", "")
+  for _, kind in ipairs(s.results) do out[#out + 1] = "---@return " .. kind end
+  out[#out + 1] = ("function %s%s%s(%s) end\n"):format((class_of[s.owner]:gsub("%.", "_")),
+    s.separator, s.name, table.concat(names, ", "))
+end
+
+local function add_class(out, class, list)
+  out[#out + 1] = "---@class " .. class[2]
+  for i = 3, #class do out[#out + 1] = "---@field " .. class[i] end
+  for _, s in ipairs(list) do
+    if s.type and s.owner == class[1] then
+      local comment = (help.find(s.full) or ""):match ": ([^\n]*)"
+      out[#out + 1] = ("---@field %s %s%s"):format(s.name, s.type, comment and " " .. comment or "")
     end
-    out[#out + 1] = ("---@return any\nfunction %s.%s(...) end\n"):format(
-      (class_of[owner]:gsub("%.", "_")), name)
   end
+  out[#out + 1] = "local " .. class[2]:gsub("%.", "_") .. " = {}\n"
+end
+
+--- annotations.signatures(): what the types are of: a list of { full, owner, name, ... }.
+function M.signatures()
+  local list = {}
+  for line in signatures:gmatch "[^\n]+" do list[#list + 1] = read_signature(line) end
+  return list
+end
+
+--- annotations.is_public(name): whether it is of a class here: "neap.sleep", "query:all".
+function M.is_public(name)
+  return class_of[name:match "^(.*)[.:]"] ~= nil
 end
 
 --- annotations.text(): the whole file.
 function M.text()
-  local out = { "---@meta neap", "-- neap's public names, for editors, of the doc comments.\n" }
-  for _, c in ipairs(classes) do
-    out[#out + 1] = "---@class " .. c[2]
-    if c[1] == "neap" then
-      for _, f in ipairs { "json neap.Json", "log neap.Log", "model neap.ModelModule",
-        "field neap.FieldModule", "context table", "null userdata" } do
-        out[#out + 1] = "---@field " .. f
-      end
-    elseif c[1] == "redis" or c[1] == "p" or c[1] == "tx" then
-      out[#out + 1] = "---@field [string] fun(self, ...): any every Redis command, by name"
-    elseif c[1] == "row" then
-      out[#out + 1] = "---@field [string] any its fields"
-    elseif c[1] == "req" then
-      for _, f in ipairs { "method string", "path string", "target string", "params table",
-        "query table", "form table", "body string", "json any", "headers table", "cookies table",
-        "host string", "remote string", "id string" } do
-        out[#out + 1] = "---@field " .. f
-      end
-    end
-    out[#out + 1] = "local " .. c[2]:gsub("%.", "_") .. " = {}\n"
+  local out = { "---@meta neap", "-- neap's public names, for editors.\n", values }
+  local list = M.signatures()
+  for _, class in ipairs(classes) do add_class(out, class, list) end
+  for _, s in ipairs(list) do
+    if not s.type then add_function(out, s) end
   end
-  for _, topic in ipairs(help.all()) do add_function(out, topic) end
-  local neap = require "neap"
-  add_rest(out, "model", neap.model)
-  add_rest(out, "field", neap.field)
-  add_rest(out, "http", require "neap.http")
   out[#out + 1] = "return neap\n"
   return table.concat(out, "\n")
 end

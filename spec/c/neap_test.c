@@ -671,7 +671,7 @@ static void test_a_loop_stopped_from_outside(void **state) {
 
 static void test_fork(void **state) {
     (void)state;
-    neap *n = neap_new(NULL);
+    neap *n = instance = neap_new(NULL); // the child has it, too, at its end
     struct outcome o = {0};
     load(n, "require('neap').sleep(0.02) "
             "return require('neap').model.uuid() and 42");
