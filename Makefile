@@ -237,7 +237,7 @@ install: build
 	  'Libs: -L$(PREFIX)/lib -lneap' \
 	  'Libs.private: -llua5.1-luv -lm -lpthread -ldl' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/neap.pc
-	for f in LICENSE $(wildcard README.md */README.md examples/*.lua); do \
+	for f in LICENSE $(wildcard README.md */README.md examples/*.lua examples/embed/*); do \
 	  install -D -m 644 $$f $(SHARE)/$$f || exit; done
 
 clean:

@@ -17,6 +17,10 @@
 // A Lua error that the program's functions let through is logged: on_done,
 // on_cancel, on_reply and what is posted are called under protection.
 //
+// Misuse: a library built with -DNEAP_CHECKS aborts, naming the function, when
+// one is called by another thread or after neap_close, or when the program
+// leaves the stack other than it should.
+//
 // Compatibility: structs are opaque but for neap_options, which says its size;
 // functions are only added. C++ may include this.
 #ifndef NEAP_H
@@ -47,7 +51,9 @@ typedef struct neap_options {
     const char *redis_url; // NULL: $NEAP_REDIS_URL, or an embedded server
     const char *lua_path;  // put in front of package.path: "rules/?.lua"
     size_t memory_limit;   // bytes that Lua may hold; a task that wants more
-                           // fails with "not enough memory"
+                           // fails with "not enough memory", a reply of Redis
+                           // costs its connection: all who wait there get
+                           // "memory"
     // log gets each line, a NUL behind it, with its level: 0 debug, 1 info, 2
     // warn, 3 error;
     // NULL: standard error. print gets what Lua prints; NULL: standard output.
@@ -104,8 +110,9 @@ typedef void (*neap_done)(neap *n, int count, const char *error,
 
 // neap_spawn takes a function and nargs arguments from the top of the main
 // state's stack and runs them as a task, from the next turn of the loop on.
-// on_done may be NULL: then a failure is logged. The task is valid until
-// on_done returns; without one it must not be used.
+// on_done may be NULL: then a failure is logged, and NULL returned. The task is
+// valid until on_done returns. NULL, too, while the instance is being closed:
+// then on_done is not called.
 neap_task *neap_spawn(neap *n, int nargs, neap_done on_done, void *arg);
 
 // neap_spawn_file spawns a file's chunk. NULL if it cannot be read or compiled.
@@ -171,7 +178,8 @@ enum neap_reply_type {
 // neap_redis_command sends a command by the client that Lua's neap.redis() is;
 // what is sent in one turn of the loop leaves in one write. on_reply (or NULL)
 // is called once, later; the reply lives until it returns. Arguments are
-// copied. -1 if so much is queued that no more is taken.
+// copied. -1 if so much is queued that no more is taken, if the command would
+// block or change the connection, or while the instance is being closed.
 int neap_redis_command(
     neap *n, void (*on_reply)(neap *n, const neap_reply *r, void *arg),
     void *arg, int argc, const char *const *argv, const size_t *argvlen);

@@ -358,6 +358,81 @@ describe("the watchdog", function()
   end)
 end)
 
+describe("a limit of memory", function()
+  local dir
+  setup(function() dir = process.temp_dir() end)
+  teardown(function() process.remove(dir) end)
+
+  local function run(text)
+    process.write(dir .. "/app.lua", text)
+    local r = process.neap({ "--slow", "0", "--max-memory", "24", dir .. "/app.lua" },
+      { env = { NEAP_REDIS = "memory" } })
+    assert.equal(0, r.status, r.err)
+    return r.out
+  end
+
+  -- stores a list of 50 MB, and shows what fails with which code
+  local prelude = [[
+    local neap = require "neap"
+    local redis = neap.redis()
+    for i = 1, 500 do redis:rpush("list", ("y"):rep(100000) .. i) end
+    redis:set("small", 7)
+    local function code(fn, ...)
+      local ok, err = pcall(fn, ...)
+      return ok and "ok" or err.code or err
+    end
+  ]]
+
+  case("holds for replies, whose connection is given up", function()
+    assert.equal("memory\tmemory\tmemory\nmemory\tmemory\n7\tmemory\t7\ntrue\n", run(prelude .. [[
+      local waiting = {}
+      for i = 1, 3 do waiting[i] = neap.spawn(redis.lrange, redis, "list", 0, -1) end
+      local codes = {}
+      for i, t in ipairs(waiting) do codes[i] = code(t.join, t) end
+      print(unpack(codes))
+      local function twice(p) p:get "small" p:lrange("list", 0, -1) end
+      local replies
+      local pipelined = code(function() replies = redis:pipeline(twice) end)
+      print(replies[2].code, code(redis.multi, redis, twice))
+      print(redis:get "small", code(redis.lrange, redis, "list", 0, -1), redis:get "small")
+      for i = 1, 20 do assert(#redis:lrange("list", 0, 99) == 100) end
+      collectgarbage()
+      print(collectgarbage "count" < 2000)
+    ]]))
+  end)
+
+  case("holds for a string that comes in pieces", function()
+    assert.equal("memory\t7\n", run(prelude .. [[
+      redis:setrange("long", 40e6, "x")
+      collectgarbage()
+      print(code(redis.get, redis, "long"), redis:get "small")
+    ]]))
+  end)
+
+  case("costs a handler its own request, not the next ones", function()
+    assert.equal(("500\t7\n"):rep(5) .. "true\n", run(prelude .. [[
+      local http = require "neap.http"
+      local app = http.app()
+      app:get("/eat", function()
+        local kept = {}
+        while true do kept[#kept + 1] = ("x"):rep(1e6) .. #kept end
+      end)
+      app:get("/read", function() return { text = #redis:lrange("list", 0, -1) .. "" } end)
+      app:get("/small", function() return { text = redis:get "small" } end)
+      local server = app:listen { path = arg[0] .. ".sock" }
+      local function get(path)
+        return http.fetch("http://localhost" .. path, { socket = arg[0] .. ".sock" })
+      end
+      for i = 1, 5 do
+        local res = get(i % 2 == 0 and "/read" or "/eat")
+        print(res.status, get("/small").body)
+      end
+      server:close()
+      print(collectgarbage "count" < 24000)
+    ]]))
+  end)
+end)
+
 describe("--debug", function()
   local dir
   setup(function() dir = process.temp_dir() end)
