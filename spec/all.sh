@@ -1,12 +1,15 @@
 #!/bin/sh
 # all: every suite after the other, a line each; what a failed one printed is
-# shown. The last line is the sum: N passed, M failed. `make test` calls it.
+# shown. At the end the names of what failed, and the sum: N passed, M failed.
+# `make test` calls it.
 #
 #   BUILD=build sh spec/all.sh make -j2
 make=$*
 passed=0
 failed=0
+culprits=$BUILD/log/failed
 mkdir -p "$BUILD/log"
+: >"$culprits"
 
 # sum PATTERN: adds up the numbers that the pattern finds in the log.
 sum() {
@@ -28,7 +31,12 @@ suite() {
     [ $status = 0 ] && [ $((ok + bad)) = 0 ] && [ -n "$3" ] && ok=1
     # a suite that broke off, or ran no test, has failed whatever it counted
     [ $status = 0 ] && [ $((ok + bad)) != 0 ] || [ $bad != 0 ] || bad=1
-    [ $bad = 0 ] || cat "$log"
+    if [ $bad != 0 ]; then
+        cut -c1-1000 "$log"
+        awk -v suite="$1" '
+            /^(Failure|Error) ->/ { getline; print suite ": " $0 }
+            /^\[  FAILED  \] test_/ && !seen[$4]++ { print suite ": " $4 }' "$log" >>"$culprits"
+    fi
     echo "$1: $ok passed, $bad failed ($(($(date +%s) - start)) s)"
     passed=$((passed + ok))
     failed=$((failed + bad))
@@ -42,5 +50,6 @@ suite "lint" lint whole
 suite "browser" browser
 
 echo
+cat "$culprits"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
