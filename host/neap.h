@@ -52,8 +52,7 @@ typedef struct neap_options {
     const char *lua_path;  // put in front of package.path: "rules/?.lua"
     size_t memory_limit;   // bytes that Lua may hold; a task that wants more
                            // fails with "not enough memory", a reply of Redis
-                           // costs its connection: all who wait there get
-                           // "memory"
+                           // with the code "memory"
     // log gets each line, a NUL behind it, with its level: 0 debug, 1 info, 2
     // warn, 3 error;
     // NULL: standard error. print gets what Lua prints; NULL: standard output.
@@ -79,9 +78,10 @@ void neap_stop(neap *n, int status);
 
 // neap_close ends the instance. Tasks that have not ended run no more
 // (neap_stop first lets them clean up); each on_done is called, then on_closed,
-// and n is gone. With a loop of its own it waits for that. With a borrowed one
-// it returns at once, and on_closed is called by the loop, when none of the
-// instance's handles is left. Not to be called from what neap_run calls.
+// and n is gone. With a loop of its own it waits for that, and must not be
+// called from what neap_run calls. With a borrowed one it may be called from
+// anywhere and returns at once; all that is told by the loop, on_closed when
+// none of the instance's handles is left.
 void neap_close(neap *n, void (*on_closed)(void *arg), void *arg);
 
 // neap_loop returns the loop: the borrowed one, or the instance's own, on which

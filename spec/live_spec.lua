@@ -384,20 +384,40 @@ describe("a limit of memory", function()
   ]]
 
   case("holds for replies, whose connection is given up", function()
-    assert.equal("memory\tmemory\tmemory\nmemory\tmemory\n7\tmemory\t7\ntrue\n", run(prelude .. [[
+    assert.equal("memory\tmemory\tmemory\nmemory\tredis.unknown_outcome\tmemory\n7\tmemory\t7\ntrue\n", run(prelude .. [[
       local waiting = {}
       for i = 1, 3 do waiting[i] = neap.spawn(redis.lrange, redis, "list", 0, -1) end
       local codes = {}
       for i, t in ipairs(waiting) do codes[i] = code(t.join, t) end
       print(unpack(codes))
-      local function twice(p) p:get "small" p:lrange("list", 0, -1) end
+      local function twice(p) p:get "small" p:lrange("list", 0, -1) p:get "small" end
       local replies
       local pipelined = code(function() replies = redis:pipeline(twice) end)
-      print(replies[2].code, code(redis.multi, redis, twice))
+      print(replies[2].code, replies[3].code, code(redis.multi, redis, twice))
       print(redis:get "small", code(redis.lrange, redis, "list", 0, -1), redis:get "small")
       for i = 1, 20 do assert(#redis:lrange("list", 0, 99) == 100) end
       collectgarbage()
       print(collectgarbage "count" < 2000)
+    ]]))
+  end)
+
+  case("costs who wait behind such a reply no more than a lost connection does", function()
+    assert.equal("10\t10\n10\t10\n", run(prelude .. [[
+      local model = neap.model
+      local Item = model.define("item", { id = neap.field.integer { primary_key = true,
+        auto = true } })
+      local created, read = 0, 0
+      for i = 1, 10 do
+        local t = {}
+        t[1] = neap.spawn(code, redis.lrange, redis, "list", 0, -1)
+        t[2] = neap.spawn(function() Item:create {} created = created + 1 end)
+        t[3] = neap.spawn(function() if redis:get "small" == "7" then read = read + 1 end end)
+        assert(t[1]:join() == "memory")
+        t[2]:join()
+        t[3]:join()
+      end
+      print(created, Item:rows():count())
+      print(read, 10)
     ]]))
   end)
 

@@ -44,12 +44,12 @@ struct command {
 };
 
 struct replies {
-    struct conn *conn;    // whose replies are decoded here
+    struct pool **client; // Lua's; NULL in it: a script has closed it
     struct chunk *chunks; // the first is kept
     struct neap_reply root;
     struct command *spare;
     int spare_count;
-    int client;           // registry reference: what the connection belongs to
+    int reference;        // registry reference: the client
     int refused;          // registry reference: names of commands, and why
     uint32_t lengths[26]; // which lengths such names have, by first letter
 };
@@ -186,8 +186,11 @@ static void on_done(struct waiter *w) {
     struct replies *r = c.n->replies;
     give_command(r, w->ctx);
     if (c.on_reply) {
-        int top = lua_gettop(c.n->rt->L);
+        struct runtime *rt = c.n->rt;
+        int top = lua_gettop(rt->L);
+        rt->calling = "on_reply";
         c.on_reply(c.n, &r->root, c.arg);
+        rt->calling = NULL;
         instance_leave(c.n, "on_reply", top);
     }
     empty(r);
@@ -262,18 +265,25 @@ static int open_client(neap *n) {
         return -1;
     }
     lua_getfield(L, -1, "client");
+    lua_remove(L, -2);
     if (lua_pcall(L, 0, 2, 0) != 0) {
         const char *text = lua_tostring(L, -1);
         instance_fail("%s", text ? text : "no client");
-        lua_pop(L, 2);
+        lua_pop(L, 1);
         return -1;
     }
-    struct replies *r = xcalloc(1, sizeof *r);
+    if (!n->replies) {
+        n->replies = xcalloc(1, sizeof *n->replies);
+        n->replies->reference = LUA_NOREF;
+        n->replies->refused = LUA_NOREF;
+    }
+    struct replies *r = n->replies;
+    luaL_unref(L, LUA_REGISTRYINDEX, r->reference);
+    luaL_unref(L, LUA_REGISTRYINDEX, r->refused);
     keep_refused(r, L);
-    r->conn = lua_redis_check(L, -1)->shared;
-    r->client = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_pop(L, 1);
-    n->replies = r;
+    lua_redis_check(L, -1);
+    r->client = lua_touserdata(L, -1);
+    r->reference = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
@@ -313,10 +323,10 @@ int neap_redis_command(
     if (n->is_closing) {
         return instance_fail("the instance is being closed");
     }
-    if (!n->replies && open_client(n) != 0) {
+    if ((!n->replies || !*n->replies->client) && open_client(n) != 0) {
         return -1;
     }
-    struct conn *conn = n->replies->conn;
+    struct conn *conn = (*n->replies->client)->shared;
     if (argc < 1 || conn_is_full(conn)) {
         return instance_fail(argc < 1 ? "a command has a name"
                                       : "too many commands are queued");

@@ -66,8 +66,11 @@ void instance_call(neap *n, const char *what, void (*fn)(void *ud), void *ud,
 // takes off what it left on the main state's stack above `top`.
 void instance_leave(neap *n, const char *what, int top);
 
-// post_open readies the queue of posts; post_close drops what is left in it.
+// post_open readies the queue of posts. post_refuse takes no more of them, and
+// marks the instance as one that is being closed; post_close runs those that
+// came before.
 void post_open(neap *n);
+void post_refuse(neap *n);
 void post_close(neap *n);
 
 // wait_close ends all waits of the program's functions.
@@ -85,8 +88,9 @@ int nest_open(neap *n, uv_loop_t *outer);
 // nest_wake makes the borrowed loop run the instance soon.
 void nest_wake(neap *n);
 
-// nest_close ends that once the instance's loop is empty, then calls done.
-void nest_close(neap *n, void (*done)(neap *n));
+// nest_close calls begin from the borrowed loop, outside of the instance's own,
+// and done once that is empty.
+void nest_close(neap *n, void (*begin)(neap *n), void (*done)(neap *n));
 
 // nest_outer returns the borrowed loop.
 uv_loop_t *nest_outer(const neap *n);

@@ -52,10 +52,16 @@ static void give_up(neap *n) {
 }
 #endif
 
-void instance_enter(neap *n, const char *what) {
+// check_caller is for all functions but neap_post.
+static void check_caller(neap *n, const char *what) {
+    (void)n;
     instance_check(!n->is_closed, what, "the instance was closed");
     instance_check(pthread_equal(pthread_self(), n->thread), what,
                    "called by another thread");
+}
+
+void instance_enter(neap *n, const char *what) {
+    check_caller(n, what);
     if (n->nest) {
         nest_wake(n);
     }
@@ -102,11 +108,12 @@ void instance_call(neap *n, const char *what, void (*fn)(void *ud), void *ud,
 }
 
 lua_State *neap_lua(neap *n) {
-    instance_check(!n->is_closed, "neap_lua", "the instance was closed");
+    check_caller(n, "neap_lua");
     return n->rt->L;
 }
 
 uv_loop_t *neap_loop(neap *n) {
+    check_caller(n, "neap_loop");
     return n->nest ? nest_outer(n) : &n->loop;
 }
 
@@ -205,8 +212,8 @@ neap *neap_new(const neap_options *options) {
 }
 
 int neap_require(neap *n, const char *name) {
-    lua_State *L = n->rt->L;
     instance_enter(n, "neap_require");
+    lua_State *L = n->rt->L;
     lua_getglobal(L, "require");
     lua_pushstring(L, name);
     if (lua_pcall(L, 1, 1, 0) == 0) {
@@ -231,7 +238,9 @@ int neap_run(neap *n) {
 
 void neap_stop(neap *n, int status) {
     instance_enter(n, "neap_stop");
-    runtime_stop(n->rt, status);
+    if (!n->is_closing) {
+        runtime_stop(n->rt, status);
+    }
 }
 
 // -- the end
@@ -249,20 +258,27 @@ static void finish(neap *n) {
     }
 }
 
-void neap_close(neap *n, void (*on_closed)(void *arg), void *arg) {
-    instance_enter(n, "neap_close");
-    instance_check(!n->is_running, "neap_close",
-                   "called from what neap_run calls");
-    n->on_closed = on_closed;
-    n->closed_arg = arg;
+static void begin_to_close(neap *n) {
     post_close(n);
     wait_close(n);
     runtime_close_begin(n->rt);
     spawn_close(n);
-    if (n->nest) {
-        nest_close(n, finish);
+}
+
+void neap_close(neap *n, void (*on_closed)(void *arg), void *arg) {
+    instance_enter(n, "neap_close");
+    instance_check(!n->is_running, "neap_close",
+                   "called from what neap_run calls");
+    instance_check(!n->is_closing, "neap_close", "called twice");
+    n->on_closed = on_closed;
+    n->closed_arg = arg;
+    n->rt->is_closing = true; // no task runs any more
+    post_refuse(n);
+    if (n->nest) { // it may have been called by what is to be closed
+        nest_close(n, begin_to_close, finish);
         return;
     }
+    begin_to_close(n);
     runtime_close_wait(n->rt);
     finish(n);
 }

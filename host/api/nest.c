@@ -12,8 +12,9 @@ struct nest {
     uv_prepare_t prepare;
     uv_poll_t poll;
     uv_timer_t timer;
-    int handles;           // of these that are open
-    void (*done)(neap *n); // set once it is being closed
+    int handles;            // of these that are open
+    void (*begin)(neap *n); // to be called, to close the instance
+    void (*done)(neap *n);  // set once it is being closed
     neap *n;
 };
 
@@ -68,7 +69,16 @@ static void arm(struct nest *nest, bool is_alive) {
 static void on_prepare(uv_prepare_t *prepare) {
     struct nest *nest = prepare->data;
     neap *n = nest->n;
+    if (nest->begin) {
+        void (*begin)(neap *) = nest->begin;
+        nest->begin = NULL;
+        begin(n);
+    }
     uv_run(&n->loop, UV_RUN_NOWAIT);
+    if (nest->begin) { // what ran has closed it
+        nest_wake(n);
+        return;
+    }
     bool is_alive = uv_loop_alive(&n->loop);
     if (nest->done && !is_alive) {
         close_handles(nest);
@@ -108,7 +118,8 @@ void nest_wake(neap *n) {
     }
 }
 
-void nest_close(neap *n, void (*done)(neap *n)) {
+void nest_close(neap *n, void (*begin)(neap *n), void (*done)(neap *n)) {
+    n->nest->begin = begin;
     n->nest->done = done;
     nest_wake(n);
 }

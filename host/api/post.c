@@ -60,10 +60,12 @@ void post_open(neap *n) {
     uv_unref((uv_handle_t *)&n->async);
 }
 
-// Posts that came before are run; what comes from now on is refused.
-void post_close(neap *n) {
+void post_refuse(neap *n) {
     pthread_mutex_lock(&n->lock);
     n->is_closing = true;
     pthread_mutex_unlock(&n->lock);
+}
+
+void post_close(neap *n) {
     on_posts(&n->async);
 }

@@ -57,8 +57,8 @@ static void on_end(struct task *t, void *arg) {
 }
 
 neap_task *neap_spawn(neap *n, int nargs, neap_done on_done, void *arg) {
-    lua_State *L = n->rt->L;
     instance_enter(n, "neap_spawn");
+    lua_State *L = n->rt->L;
     instance_check(nargs >= 0 && nargs < lua_gettop(L), "neap_spawn",
                    "the stack lacks the function or an argument");
     if (n->is_closing) {
@@ -81,8 +81,8 @@ neap_task *neap_spawn(neap *n, int nargs, neap_done on_done, void *arg) {
 
 neap_task *neap_spawn_file(neap *n, const char *path, neap_done on_done,
                            void *arg) {
-    lua_State *L = n->rt->L;
     instance_enter(n, "neap_spawn_file");
+    lua_State *L = n->rt->L;
     if (luaL_loadfile(L, path) != 0) {
         instance_fail("%s", lua_tostring(L, -1));
         lua_pop(L, 1);

@@ -32,6 +32,7 @@ static void tell_cancel(void *ud) {
 }
 
 static void tell(neap_wait *w) {
+    list_remove(&w->link); // on_cancel is called once, whatever it does
     if (w->on_cancel) {
         instance_call(w->n, "on_cancel", tell_cancel, w, 0);
     }
@@ -76,9 +77,9 @@ lua_State *neap_wait_lua(neap_wait *w) {
     return w->task->L;
 }
 
-static struct task *finish(neap_wait *w) {
+static struct task *finish(neap_wait *w, const char *what) {
     struct task *t = w->task;
-    instance_enter(w->n, "neap_resume");
+    instance_enter(w->n, what);
     close_wait(w);
     return t;
 }
@@ -87,19 +88,19 @@ void neap_resume(neap_wait *w, int count) {
     uint32_t generation = w->generation;
     instance_check(count >= 0 && count <= lua_gettop(w->task->L), "neap_resume",
                    "the wait's stack lacks a result");
-    task_wake(finish(w), generation, count);
+    task_wake(finish(w, "neap_resume"), generation, count);
 }
 
 void neap_fail(neap_wait *w, const char *code, const char *message) {
     uint32_t generation = w->generation;
-    struct task *t = finish(w);
+    struct task *t = finish(w, "neap_fail");
     lua_push_error(t->L, code, "%s", message);
     task_wake_error(t, generation);
 }
 
 void neap_register(neap *n, const char *name, const luaL_Reg *functions) {
-    lua_State *L = n->rt->L;
     instance_enter(n, "neap_register");
+    lua_State *L = n->rt->L;
     neap_require(n, "neap.embed");
     lua_getfield(L, -1, "register");
     lua_pushstring(L, name);

@@ -34,6 +34,11 @@ static inline void list_append(struct list *head, struct list *node) {
     head->prev = node;
 }
 
+// list_prepend adds a node at the start of a list.
+static inline void list_prepend(struct list *head, struct list *node) {
+    list_append(head->next, node);
+}
+
 // list_remove takes a node out of its list, if it is in one.
 static inline void list_remove(struct list *node) {
     node->prev->next = node->next;

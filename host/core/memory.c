@@ -1,6 +1,7 @@
 // memory: a limit for what Lua may hold.
 #include "core/memory.h"
 
+#include "core/protect.h"
 #include "core/runtime.h"
 
 // Under a limit garbage is collected sooner: at LuaJIT's 200 percent a state
@@ -54,12 +55,23 @@ void memory_lift(struct memory *m, lua_State *L) {
     }
 }
 
+static void collect(void *arg) {
+    struct runtime *rt = arg;
+    lua_gc(rt->L, LUA_GCCOLLECT, 0);
+}
+
 // Beyond the limit a collection is tried each time some more was taken.
-void memory_collect(struct memory *m, lua_State *L) {
+void memory_collect(struct runtime *rt) {
+    struct memory *m = &rt->memory;
     const size_t some = m->limit / 32;
-    if (m->is_short || (m->limit && m->used > m->collected + some)) {
-        m->is_short = false;
-        lua_gc(L, LUA_GCCOLLECT, 0);
-        m->collected = m->used;
+    char text[256];
+    if (!m->is_short && (!m->limit || m->used <= m->collected + some)) {
+        return;
     }
+    m->is_short = false;
+    if (protect_call(rt, collect, rt, 0, text, sizeof text) !=
+        PROTECT_RETURNED) {
+        log_write(&rt->log, LOG_ERROR, "an error in a finalizer: %s", text);
+    }
+    m->collected = m->used;
 }

@@ -25,17 +25,8 @@ struct memory {
 // memory_limit sets or changes the limit of a runtime; 0 lifts it.
 void memory_limit(struct runtime *rt, size_t limit);
 
-// memory_collect collects garbage if memory is short. It may raise a
-// finalizer's error.
-void memory_collect(struct memory *m, lua_State *L);
-
-// memory_begin is told that a slice begins, or that replies are decoded.
-static inline void memory_begin(struct memory *m, lua_State *L) {
-    if (m->used > m->limit || m->is_short) {
-        memory_collect(m, L);
-    }
-    m->at_begin = m->used;
-}
+// memory_collect collects garbage if memory is short.
+void memory_collect(struct runtime *rt);
 
 // memory_lift gives LuaJIT its own allocator back: lua_close frees its arena
 // only then.

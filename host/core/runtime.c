@@ -59,7 +59,7 @@ static void turn(struct runtime *rt) {
         run_deferred(rt);
         is_more = rt->ready_first != NULL && !rt->is_closing;
     }
-    set_idle(rt, is_more);
+    set_idle(rt, is_more || rt->timers.is_late);
     rt->is_turning = false;
 }
 
@@ -71,6 +71,7 @@ static void on_prepare(uv_prepare_t *h) {
 
 static void on_check(uv_check_t *h) {
     struct runtime *rt = h->data;
+    timers_polled(&rt->timers);
     monitor_turn(&rt->monitor);
     turn(rt);
 }
@@ -93,6 +94,10 @@ static void set_idle(struct runtime *rt, bool on) {
 
 void runtime_wakeup(struct runtime *rt) {
     set_idle(rt, true);
+}
+
+static void on_late(struct timers *ts) {
+    runtime_wakeup(list_entry(ts, struct runtime, timers));
 }
 
 void runtime_defer(struct runtime *rt, struct defer *d) {
@@ -158,7 +163,7 @@ struct runtime *runtime_new(uv_loop_t *loop) {
     rt->report.fn = on_report;
     list_init(&rt->resources);
     waitq_init(&rt->lingering, "uv.run");
-    timers_init(&rt->timers, loop);
+    timers_init(&rt->timers, loop, on_late);
     monitor_init(&rt->monitor, loop);
     uv_prepare_init(loop, &rt->prepare);
     uv_check_init(loop, &rt->check);
@@ -354,8 +359,8 @@ void runtime_close_end(struct runtime *rt) {
     task_report_failures(rt, true);
     memory_lift(&rt->memory, rt->L);
     lua_close(rt->L);
-    task_free_rest(rt);
     timers_close(&rt->timers);
+    task_free_rest(rt);
     uv_close((uv_handle_t *)&rt->prepare, NULL);
     uv_close((uv_handle_t *)&rt->check, NULL);
     uv_close((uv_handle_t *)&rt->idle, NULL);

@@ -59,15 +59,26 @@ struct runtime {
     bool is_idle_active;
     bool is_stopping;
     bool is_turning;
-    bool is_closing;   // no task runs any more
-    uint32_t decoding; // callbacks that build Lua values: a finalizer may run
-                       // in them, and has to leave what they use alone
-    int protect;       // registry reference: protect_call's function
+    bool is_closing;     // no task runs any more
+    uint32_t decoding;   // callbacks that build Lua values: a finalizer may run
+                         // in them, and has to leave what they use alone
+    int protect;         // registry reference: protect_call's function
+    const char *calling; // the program's function that is called, or NULL
     int exit_status;
     struct timer grace;
     int stop_phase;
     char read_buffer[262144]; // for sockets whose callback consumes all of it
 };
+
+// runtime_begin_work is told that a slice begins, or that replies are decoded:
+// garbage is collected if memory is short.
+static inline void runtime_begin_work(struct runtime *rt) {
+    struct memory *m = &rt->memory;
+    if (m->used > m->limit || m->is_short) {
+        memory_collect(rt);
+    }
+    m->at_begin = m->used;
+}
 
 // runtime_new creates a runtime on a loop that it does not own.
 struct runtime *runtime_new(uv_loop_t *loop);

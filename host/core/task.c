@@ -570,7 +570,7 @@ static void resume(struct task *t) {
     t->is_started = true;
     t->state = TASK_RUNNING;
     rt->current = t;
-    memory_begin(&rt->memory, rt->L);
+    runtime_begin_work(rt);
     monitor_begin(&rt->monitor, t->client_fd);
     int status = lua_resume(t->L, t->value_count);
     monitor_end(&rt->monitor);
@@ -607,7 +607,7 @@ bool task_run_queue(struct runtime *rt) {
     struct task *t = rt->ready_first;
     rt->ready_first = NULL;
     rt->ready_last = &rt->ready_first;
-    while (t) {
+    while (t && !rt->is_closing) {
         struct task *next = t->next;
         resume(t);
         t = next;

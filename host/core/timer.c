@@ -57,23 +57,25 @@ static void sift_down(struct timers *ts, uint32_t i, struct timer *t) {
     put(ts, i, t);
 }
 
+static const uint64_t ms = 1000000;
+
 static void on_uv_timer(uv_timer_t *uv);
 
 // The uv timer is moved only when the first deadline comes nearer: one that
-// went away costs a needless wake-up, which is cheaper than re-arming.
+// went away costs a needless wake-up, which is cheaper than re-arming. uv
+// counts from the loop's time, which is left as it is: that of the last poll.
 static void arm(struct timers *ts) {
-    if (ts->count == 0) {
+    if (ts->count == 0 || ts->is_late) {
         return;
     }
-    uint64_t due = ts->heap[0]->due_ns;
+    uint64_t due = ts->heap[0]->due_ns, now_ms = uv_now(ts->uv.loop);
     if (ts->armed_ns && ts->armed_ns <= due) {
         return;
     }
-    uv_update_time(ts->uv.loop);
-    uint64_t now = uv_hrtime();
-    uint64_t wait_ms = due > now ? (due - now + 999999) / 1000000 : 0;
+    uint64_t due_ms = (due + ms - 1) / ms;
     ts->armed_ns = due;
-    uv_timer_start(&ts->uv, on_uv_timer, wait_ms, 0);
+    uv_timer_start(&ts->uv, on_uv_timer, due_ms > now_ms ? due_ms - now_ms : 0,
+                   0);
 }
 
 static void count_foreground(struct timers *ts, int change) {
@@ -86,20 +88,38 @@ static void count_foreground(struct timers *ts, int change) {
     }
 }
 
-static void on_uv_timer(uv_timer_t *uv) {
-    struct timers *ts = uv->data;
-    uint64_t now = uv_hrtime();
-    ts->armed_ns = 0;
-    while (ts->count && ts->heap[0]->due_ns <= now) {
+// expire calls those that were due when the loop last came back from its poll.
+static void expire(struct timers *ts) {
+    while (ts->count && ts->heap[0]->due_ns <= ts->polled_ns) {
         struct timer *t = ts->heap[0];
         timer_stop(ts, t);
         t->on_due(t);
     }
+}
+
+static void on_uv_timer(uv_timer_t *uv) {
+    struct timers *ts = uv->data;
+    ts->armed_ns = 0;
+    expire(ts);
+    if (ts->count && ts->heap[0]->due_ns <= uv_hrtime()) {
+        ts->is_late = true;
+        ts->on_late(ts);
+    }
     arm(ts);
 }
 
-void timers_init(struct timers *ts, uv_loop_t *loop) {
-    *ts = (struct timers){0};
+void timers_polled(struct timers *ts) {
+    ts->polled_ns = uv_now(ts->uv.loop) * ms;
+    if (ts->is_late) {
+        ts->is_late = false;
+        expire(ts);
+        arm(ts);
+    }
+}
+
+void timers_init(struct timers *ts, uv_loop_t *loop,
+                 void (*on_late)(struct timers *ts)) {
+    *ts = (struct timers){.on_late = on_late};
     uv_timer_init(loop, &ts->uv);
     uv_unref((uv_handle_t *)&ts->uv);
     ts->uv.data = ts;

@@ -4,7 +4,8 @@
 //   timer_start(&rt->timers, &t, timer_after(0.2));
 //
 // A timer is embedded in what it wakes. A background timer does not keep the
-// loop alive.
+// loop alive. What came before a deadline is seen before it: when the loop is
+// late it polls once more, and whoever has his answer stops his timer.
 #ifndef NEAP_CORE_TIMER_H
 #define NEAP_CORE_TIMER_H
 
@@ -24,11 +25,19 @@ struct timers {
     struct timer **heap; // heap[0] is due first
     uint32_t count, cap;
     uint32_t foreground;
-    uint64_t armed_ns; // what uv is set to, 0 when it is stopped
+    uint64_t armed_ns;  // what uv is set to, 0 when it is stopped
+    uint64_t polled_ns; // when the loop came back from its last poll
+    bool is_late;       // some are due, once the loop has polled
+    void (*on_late)(struct timers *ts);
 };
 
-// timers_init readies the timers of a loop.
-void timers_init(struct timers *ts, uv_loop_t *loop);
+// timers_init readies the timers of a loop; on_late is to make its next poll
+// return at once.
+void timers_init(struct timers *ts, uv_loop_t *loop,
+                 void (*on_late)(struct timers *ts));
+
+// timers_polled is told that the loop has polled, and what it found is done.
+void timers_polled(struct timers *ts);
 
 // timers_close closes the uv handle and forgets every timer.
 void timers_close(struct timers *ts);

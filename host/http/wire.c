@@ -3,6 +3,12 @@
 // A connection serves one call at a time. What it reads is parsed as it comes;
 // between calls it is watched for its end. Its handle outlives it until uv has
 // closed that.
+//
+// A call without a connection waits for one: for the one that is made for it,
+// or whichever of its origin's is there first. That serves the newest call,
+// which has the most time left; who waited longer takes over what was made for
+// that. So under load connections are gained, rather than made for calls that
+// give up before they are there.
 #include "http/wire.h"
 
 #include <errno.h>
@@ -20,6 +26,7 @@ enum {
     origin_buckets = 256,
     addresses_most = 8,
     idle_most = 4096,
+    connects_of_turn = 16,
     inflate_piece = 16384
 };
 static const size_t reserve_most = 1 << 20; // bytes, for an announced body
@@ -36,6 +43,9 @@ struct origin {
     uint64_t resolved_ns;   // when these were found out
     struct resolve *lookup; // of its name, for those who wait
     struct list waiting;    // connections
+    struct list dials; // connections that are being made, first those that no
+                       // call in particular waits for
+    struct list calls; // that have no connection yet, the newest first
     size_t key_len;
     char key[];
 };
@@ -52,9 +62,11 @@ struct wire_conn {
     };
     struct wire *wire;
     struct origin *origin;
-    struct wire_call *call; // NULL while it is idle
-    struct list idle;       // in its origin's list
-    struct list all_idle;   // in that of all, the one idle for longest first
+    struct wire_call *call;    // NULL while it is idle, or being made
+    struct wire_call *starter; // while it is being made: for whom, or NULL
+    struct list dial;          // in its origin's list
+    struct list idle;          // in its origin's list
+    struct list all_idle;      // in that of all, the one idle for longest first
     struct list all;
     uint64_t idle_since_ns;
     enum conn_phase phase;
@@ -86,10 +98,57 @@ struct wire {
     struct list done; // calls
     struct defer tell;
     struct timer reaper;
+    uint32_t call_count;
+    struct list calls;         // for which none is being made, the newest first
+    struct timer pace;         // until more connections may be made
+    uint64_t turn, turn_count; // of the loop; how many were begun in it
 };
 
 static void try_address(struct wire_conn *c);
 static void begin(struct wire_call *w);
+static void send_request(struct wire_conn *c);
+
+// -- for whom connections are made
+
+// pair makes c the one that is being made for w; either may be NULL.
+static void pair(struct wire_conn *c, struct wire_call *w) {
+    if (w) {
+        w->dial = c;
+    }
+    if (c) {
+        c->starter = w;
+        list_remove(&c->dial);
+        if (w) {
+            list_append(&c->origin->dials, &c->dial);
+        } else {
+            list_prepend(&c->origin->dials, &c->dial);
+        }
+    }
+}
+
+// leave_queue: w waits no more; what is being made for it is anybody's.
+static void leave_queue(struct wire_call *w) {
+    list_remove(&w->link);
+    list_remove(&w->near);
+    if (w->dial) {
+        pair(w->dial, NULL);
+        w->dial = NULL;
+    }
+}
+
+// newest_call returns the one that has waited least for a connection, or NULL.
+static struct wire_call *newest_call(struct origin *o) {
+    return list_is_empty(&o->calls)
+               ? NULL
+               : list_entry(o->calls.next, struct wire_call, near);
+}
+
+static void serve(struct wire_conn *c, struct wire_call *w) {
+    leave_queue(w);
+    c->call = w;
+    w->conn = c;
+    send_request(c);
+}
 
 // -- the end of calls and connections
 
@@ -151,6 +210,10 @@ static void close_conn(struct wire_conn *c) {
     leave(c);
     list_remove(&c->all);
     list_remove(&c->waiting);
+    list_remove(&c->dial);
+    if (c->starter) {
+        c->starter->dial = NULL;
+    }
     if (c->origin->lookup && list_is_empty(&c->origin->waiting)) {
         resolve_cancel(c->origin->lookup);
         c->origin->lookup = NULL;
@@ -177,11 +240,12 @@ static const char *phase_of(const struct wire_conn *c) {
 
 // fail ends the call and the connection.
 static void fail(struct wire_conn *c, const char *code, const char *text) {
-    struct wire_call *w = c->call;
+    struct wire_call *w = c->call ? c->call : c->starter;
     if (c->phase == CONN_CONNECTING) { // the name may have others by now
         c->origin->address_count = 0;
     }
     if (w) {
+        leave_queue(w);
         c->call = NULL;
         w->code = code;
         w->phase = phase_of(c);
@@ -227,8 +291,13 @@ static void on_reaper(struct timer *t) {
 
 static void rest(struct wire_conn *c) {
     struct wire *wire = c->wire;
+    struct wire_call *next = newest_call(c->origin);
     c->call = NULL;
     c->is_reused = true;
+    if (next) {
+        serve(c, next);
+        return;
+    }
     c->idle_since_ns = timer_coarse_ns();
     list_append(&c->origin->idle, &c->idle);
     list_append(&wire->all_idle, &c->all_idle);
@@ -256,6 +325,8 @@ static struct origin *origin_of(struct wire *wire, const char *key,
     o->key_len = len;
     list_init(&o->idle);
     list_init(&o->waiting);
+    list_init(&o->dials);
+    list_init(&o->calls);
     o->bucket = bucket;
     o->next = *bucket;
     *bucket = o;
@@ -519,6 +590,29 @@ static void send_request(struct wire_conn *c) {
 
 // -- connecting
 
+// take_up lets a new connection serve the newest call. Another for whom it was
+// made goes on with what is being made for that one.
+static void take_up(struct wire_conn *c) {
+    struct wire_call *maker = c->starter, *next = newest_call(c->origin);
+    list_remove(&c->dial);
+    c->starter = NULL;
+    if (maker && maker != next) {
+        pair(next->dial, maker);
+        maker->dial = next->dial;
+        next->dial = NULL;
+        if (!maker->dial) {
+            list_append(&next->link, &maker->link);
+        }
+    } else if (maker) {
+        maker->dial = NULL;
+    }
+    if (next) {
+        serve(c, next);
+    } else {
+        rest(c);
+    }
+}
+
 static void on_connected(uv_connect_t *req, int status) {
     struct wire_conn *c = req->data;
     if (c->is_closing || status == UV_ECANCELED) {
@@ -538,7 +632,7 @@ static void on_connected(uv_connect_t *req, int status) {
         uv_tcp_nodelay(&c->tcp, 1);
     }
     uv_read_start(&c->stream, on_alloc, on_read);
-    send_request(c);
+    take_up(c);
 }
 
 // An address that failed leaves its handle to uv, and the rest moves on to a
@@ -552,6 +646,7 @@ static struct wire_conn *new_conn(struct wire *wire, struct origin *o) {
     list_init(&c->idle);
     list_init(&c->all_idle);
     list_init(&c->waiting);
+    list_init(&c->dial);
     list_append(&wire->all, &c->all);
     return c;
 }
@@ -577,13 +672,12 @@ static void try_address(struct wire_conn *c) {
     struct timers *timers = &c->wire->rt->timers;
     if (c->has_handle) {
         n = new_conn(c->wire, c->origin);
-        n->call = c->call;
-        n->call->conn = n;
+        pair(n, c->starter);
+        c->starter = NULL;
         n->addresses = c->addresses;
         n->address_count = c->address_count;
         n->next_address = c->next_address;
         n->due_ns = c->due_ns;
-        c->call = NULL;
         c->addresses = NULL;
         close_conn(c);
         timer_init(&n->timer, on_late);
@@ -663,11 +757,10 @@ static void resolve(struct wire_conn *c, const char *host, int port) {
 }
 
 // connect_origin: the key is "host port", or a path behind an empty host.
-static void connect_origin(struct wire_conn *c) {
+static void connect_origin(struct wire_conn *c, double timeout) {
     const char *host = c->origin->key;
     const char *service = host + strlen(host) + 1;
-    struct wire_call *w = c->call;
-    c->due_ns = timer_after(w->connect_timeout);
+    c->due_ns = timer_after(timeout);
     timer_init(&c->timer, on_late);
     timer_start(&c->wire->rt->timers, &c->timer, c->due_ns);
     if (!*host) {
@@ -699,12 +792,11 @@ static bool is_silent(const struct wire_conn *c) {
            (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-// begin sends the call's request over an idle connection or a new one.
-static void begin(struct wire_call *w) {
+// begin_idle sends the call's request over an idle connection, if there is one.
+static bool begin_idle(struct wire_call *w) {
     struct origin *o = w->origin;
-    struct wire_conn *c;
     while (!list_is_empty(&o->idle)) {
-        c = list_entry(o->idle.prev, struct wire_conn, idle);
+        struct wire_conn *c = list_entry(o->idle.prev, struct wire_conn, idle);
         leave(c);
         if (!is_silent(c)) {
             close_conn(c);
@@ -714,12 +806,63 @@ static void begin(struct wire_call *w) {
         c->call = w;
         w->conn = c;
         send_request(c);
+        return true;
+    }
+    return false;
+}
+
+static void dial(struct wire_call *w) {
+    struct wire_conn *c = new_conn(w->wire, w->origin);
+    pair(c, w);
+    connect_origin(c, w->connect_timeout);
+}
+
+// may_connect counts the connections that are begun in a turn of the loop.
+static bool may_connect(struct wire *wire) {
+    if (wire->turn != wire->rt->monitor.turns) {
+        wire->turn = wire->rt->monitor.turns;
+        wire->turn_count = 0;
+    }
+    return wire->turn_count++ < connects_of_turn;
+}
+
+// begin sends the call's request over an idle connection or waits for one. To
+// make one costs more than most requests do, so a burst leaves the loop time
+// for those that are there already: the rest are begun in later turns.
+static void begin(struct wire_call *w) {
+    struct wire *wire = w->wire;
+    struct list *dials = &w->origin->dials;
+    struct wire_conn *c = list_entry(dials->next, struct wire_conn, dial);
+    w->phase = "connect";
+    if (begin_idle(w)) {
         return;
     }
-    c = new_conn(w->wire, o);
-    c->call = w;
-    w->conn = c;
-    connect_origin(c);
+    list_prepend(&w->origin->calls, &w->near);
+    if (!list_is_empty(dials) && !c->starter) {
+        pair(c, w);
+        return;
+    }
+    if (may_connect(wire)) {
+        dial(w);
+        return;
+    }
+    list_prepend(&wire->calls, &w->link);
+    if (!timer_is_active(&wire->pace)) {
+        timer_start(&wire->rt->timers, &wire->pace, timer_after(0));
+    }
+}
+
+static void on_pace(struct timer *t) {
+    struct wire *wire = list_entry(t, struct wire, pace);
+    while (!list_is_empty(&wire->calls) && may_connect(wire)) {
+        struct wire_call *w =
+            list_entry(wire->calls.next, struct wire_call, link);
+        list_remove(&w->link);
+        dial(w);
+    }
+    if (!list_is_empty(&wire->calls)) {
+        timer_start(&wire->rt->timers, &wire->pace, timer_after(0));
+    }
 }
 
 // -- calls
@@ -740,6 +883,7 @@ struct wire_call *wire_start(struct wire *wire, const struct wire_options *o,
     w->head_max = o->head_max;
     w->body_max = o->body_max;
     list_init(&w->link);
+    list_init(&w->near);
     if (!o->path) {
         buf_add(&key, o->host.p, o->host.len);
         buf_addc(&key, 0);
@@ -751,23 +895,41 @@ struct wire_call *wire_start(struct wire *wire, const struct wire_options *o,
     w->origin = origin_of(wire, key.data, key.len);
     w->origin->users++;
     buf_clear(&key);
+    wire->call_count++;
     begin(w);
     return w;
 }
 
 const char *wire_phase(const struct wire_call *w) {
-    return w->conn ? phase_of(w->conn) : w->phase;
+    const struct wire_conn *c = w->conn ? w->conn : w->dial;
+    return c ? phase_of(c) : w->phase;
+}
+
+// end_dials: nobody is there for whom connections could be made; a loop with
+// nothing else to do would have to wait for them.
+static void end_dials(struct wire *wire) {
+    struct list *next;
+    for (struct list *n = wire->all.next; n != &wire->all; n = next) {
+        struct wire_conn *c = list_entry(n, struct wire_conn, all);
+        next = n->next;
+        if (c->phase != CONN_OPEN) {
+            close_conn(c);
+        }
+    }
 }
 
 void wire_free(struct wire_call *w) {
     if (w->conn) {
         close_conn(w->conn);
     }
+    leave_queue(w);
     drop_origin(w->origin);
-    list_remove(&w->link);
     buf_clear(&w->request);
     buf_clear(&w->head);
     buf_clear(&w->body);
+    if (--w->wire->call_count == 0) {
+        end_dials(w->wire);
+    }
     free(w);
 }
 
@@ -778,6 +940,8 @@ struct wire *wire_new(struct runtime *rt) {
     list_init(&wire->all_idle);
     list_init(&wire->all);
     list_init(&wire->done);
+    list_init(&wire->calls);
+    timer_init(&wire->pace, on_pace);
     timer_init(&wire->reaper, on_reaper);
     wire->reaper.is_background = true;
     return wire;
@@ -788,6 +952,7 @@ void wire_close(struct wire *wire) {
         close_conn(list_entry(wire->all.next, struct wire_conn, all));
     }
     timer_stop(&wire->rt->timers, &wire->reaper);
+    timer_stop(&wire->rt->timers, &wire->pace);
     runtime_undefer(wire->rt, &wire->tell);
     free(wire);
 }

@@ -36,7 +36,9 @@ struct wire_options {
 
 struct wire_call {
     struct wire *wire;
-    struct list link; // of those that are told at the turn's end
+    struct list link; // of those that are told at the turn's end, or wait for
+                      // a connection
+    struct list near; // of those of its origin that wait for one
     void (*on_done)(struct wire_call *w);
     void *ctx;
     // the result
@@ -46,7 +48,8 @@ struct wire_call {
     int status;
     struct buf head, body; // head: status line and fields, each with its CRLF
     // what is under way
-    struct wire_conn *conn;
+    struct wire_conn *conn; // that serves it
+    struct wire_conn *dial; // that is being made for it
     struct buf request;
     struct slice request_body;
     struct origin *origin;

@@ -302,6 +302,7 @@ static void take_reply(struct conn *c, bool is_too_deep) {
 
 // What has come, while it is worked through.
 struct received {
+    struct runtime *rt;
     struct conn *conn;
     struct link *link;
     const char *error; // what was wrong with it
@@ -311,7 +312,6 @@ struct received {
 static void take_replies(void *arg) {
     struct received *r = arg;
     struct conn *c = r->conn;
-    memory_begin(&c->rt->memory, c->rt->L);
     while (!r->is_gone && c->link == r->link) {
         if (c->state == CONN_READY && c->kind != CONN_PUSH &&
             conn_pending(c) == 0) {
@@ -320,9 +320,9 @@ static void take_replies(void *arg) {
             }
             return;
         }
-        c->rt->decoding++;
+        r->rt->decoding++;
         enum reader_result got = reader_next(&c->reader);
-        c->rt->decoding--;
+        r->rt->decoding--;
         if (got == READER_ERROR) {
             r->error = c->reader.error;
         }
@@ -333,35 +333,70 @@ static void take_replies(void *arg) {
     }
 }
 
-// A Lua error while a reply was decoded costs the connection, as nobody knows
-// where in the stream it is; one of somebody who was told of his is logged.
-static void on_received(struct conn *c, const char *bytes, size_t len) {
-    struct received r = {.conn = c, .link = c->link};
-    struct runtime *rt = c->rt;
+// fail_decoding: a Lua error came up while the first waiter's reply was
+// decoded. Nobody knows where in the stream that leaves us: it costs the
+// connection.
+static void fail_decoding(struct received *r, bool is_memory) {
+    struct conn *c = r->conn;
+    drop_decoder(c); // what it holds is garbage
+    if (is_memory && c->state == CONN_READY && c->kind != CONN_PUSH) {
+        struct waiter w = queue_take(&c->queue);
+        c->settled = w.end;
+        w.phase = PHASE_SENT;
+        w.sink->failed(&w, "memory",
+                       "the reply is more than the memory limit allows");
+    }
+    if (!r->is_gone) {
+        c->is_gone = NULL;
+        lose(c, "redis.unknown_outcome",
+             is_memory ? "a reply before was more than memory allows"
+                       : "a finalizer raised an error in a reply");
+    }
+}
+
+// work_through takes the replies in what has come. An error of the program's,
+// in a function that was told of a reply, is logged; the others are still to
+// come. Any other error leaves somebody half told, and ends the process.
+static enum protect_result work_through(struct received *r) {
+    struct runtime *rt = r->rt;
     enum protect_result result;
     char text[256];
+    while ((result = protect_call(rt, take_replies, r, 0, text, sizeof text)) !=
+               PROTECT_RETURNED &&
+           !rt->decoding) {
+        log_write(&rt->log, LOG_ERROR, "an error in %s: %s",
+                  rt->calling ? rt->calling : "a finalizer", text);
+        if (!rt->calling) {
+            abort();
+        }
+        rt->calling = NULL;
+        if (r->is_gone) {
+            return PROTECT_RETURNED;
+        }
+    }
+    return result;
+}
+
+static void on_received(struct conn *c, const char *bytes, size_t len) {
+    struct runtime *rt = c->rt;
+    struct received r = {.rt = rt, .conn = c, .link = c->link};
     c->is_gone = &r.is_gone;
     c->active_ns = uv_hrtime();
     c->received += len;
     c->is_doubtful = c->is_silent = false;
+    runtime_begin_work(rt);
     reader_feed(&c->reader, bytes, len);
-    while ((result = protect_call(rt, take_replies, &r, 0, text,
-                                  sizeof text)) != PROTECT_RETURNED &&
-           !rt->decoding) {
-        log_write(&rt->log, LOG_ERROR, "an error in on_reply: %s", text);
+    enum protect_result result = work_through(&r);
+    if (rt->decoding) {
+        rt->decoding = 0;
+        fail_decoding(&r, result == PROTECT_NO_MEMORY);
+        return;
     }
     if (r.is_gone) {
         return;
     }
     c->is_gone = NULL;
-    if (rt->decoding) {
-        bool is_memory = result == PROTECT_NO_MEMORY;
-        rt->decoding = 0;
-        drop_decoder(c); // what it holds is garbage
-        lose(c, is_memory ? "memory" : "redis.unknown_outcome",
-             is_memory ? "a reply is more than the memory limit allows"
-                       : "a finalizer raised an error in a reply");
-    } else if (r.error) {
+    if (r.error) {
         lose(c, "redis.protocol", r.error);
     } else if (c->link == r.link && conn_pending(c) == 0 &&
                c->state == CONN_READY) {

@@ -14,10 +14,11 @@ local classes = {
   { "redis", "neap.Redis", "[string] fun(self: neap.Redis, ...: any): any" },
   { "p", "neap.Pipeline", "[string] fun(self: neap.Pipeline, ...: any)" },
   { "tx", "neap.Transaction", "[string] fun(self: neap.Transaction, ...: any): any" },
-  { "sub", "neap.Subscription" }, { "app", "neap.App" }, { "server", "neap.Server" },
+  { "sub", "neap.Subscription" }, { "app", "neap.App" },
+  { "server", "neap.Server", "url string", "host string", "port integer?", "path string?" },
   { "req", "neap.Request", "method string", "path string" },
   { "response", "neap.Response", "status integer", "headers table<string, string>", "body string?",
-    "json any", "url string" },
+    "json any", "url string?", "head string?" },
   { "task", "neap.Task" }, { "scope", "neap.Scope" }, { "pool", "neap.Pool" },
   { "ticker", "neap.Ticker" }, { "channel", "neap.Channel" },
   { "semaphore", "neap.Semaphore" }, { "event", "neap.Event" }, { "console", "neap.Console" },
@@ -71,7 +72,7 @@ local values = [[
 ---@field max? number|string
 ---@field match? string
 ---@field one_of? any[]
----@field index? boolean|string
+---@field index? boolean
 ---@field sort? boolean
 ---@field unique? boolean
 ---@field primary_key? boolean
@@ -81,7 +82,7 @@ local values = [[
 ---@class neap.ModelOptions
 ---@field primary_key? string[]
 ---@field indexes? string[][]
----@field ttl? number|boolean
+---@field ttl? number|true
 ---@field optimistic? boolean
 ---@field hooks? table<string, fun(row: neap.Row)>
 ---@field redis? neap.Redis

@@ -130,13 +130,18 @@ local function send_transaction(target, p)
   return core.execute(target, p, true)
 end
 
--- lost says whether replies are missing as the connection was lost.
+-- is_lost says whether replies are missing as the connection was lost, but not because of one
+-- of them.
 local function is_lost(replies)
+  local is = false
   for i = 1, #replies do
     local v = replies[i]
-    if type(v) == "table" and errors.is_error(v, "redis.unknown_outcome") then return true end
+    if type(v) == "table" then
+      if errors.is_error(v, "memory") then return false end
+      is = is or errors.is_error(v, "redis.unknown_outcome")
+    end
   end
-  return false
+  return is
 end
 
 -- send_scripts_again: somebody made the server forget its scripts in between.

@@ -8,7 +8,7 @@ neap.field: neap.FieldModule
 neap.null: lightuserdata
 neap.context: table<string, any>
 neap.all(functions: (fun(): any)[]): any[]
-neap.await(fn: function, ...: any): any, any
+neap.await(fn: function, ...: any): any ...
 neap.channel(capacity?: integer): neap.Channel
 neap.console(path: string, options?: { audit?: boolean }): neap.Console
 neap.debug(options?: neap.DebugOptions): neap.DebugOptions
@@ -22,19 +22,19 @@ neap.monotonic(): number
 neap.now(): number
 neap.pool(size: integer): neap.Pool
 neap.profile(seconds: number|fun(), interval?: number): string, integer
-neap.race(functions: (fun(): any)[]): any
+neap.race(functions: (fun(): any)[]): any ...
 neap.random_bytes(n: integer): string
 neap.redis(url?: string|neap.RedisOptions, options?: neap.RedisOptions): neap.Redis
-neap.scope(fn: fun(scope: neap.Scope): any): any
+neap.scope(fn: fun(scope: neap.Scope): any): any ...
 neap.semaphore(n: integer): neap.Semaphore
-neap.shield(fn: function, ...: any): any
+neap.shield(fn: function, ...: any): any ...
 neap.sleep(seconds: number)
 neap.spawn(fn: function, ...: any): neap.Task
 neap.stats(): table
 neap.stop(status?: integer)
 neap.task(id?: integer): neap.Task?
 neap.tasks(limit?: integer): neap.TaskInfo[]
-neap.timeout(seconds: number, fn: function, ...: any): any
+neap.timeout(seconds: number, fn: function, ...: any): any ...
 neap.token(n?: integer): string
 neap.json.array(list: any[]): any[]
 neap.json.decode(text: string): any
@@ -47,7 +47,7 @@ neap.log.warn(format: string, ...: any)
 scope:spawn(fn: function, ...: any): neap.Task
 task:cancel()
 task:info(): neap.TaskInfo
-task:join(): any
+task:join(): any ...
 task:name(text?: string): neap.Task|string?
 task:status(): "ready"|"running"|"waiting"|"done"|"failed"|"cancelled"
 task:traceback(): string
@@ -61,7 +61,7 @@ channel:receive(): any, string?
 channel:send(value: any)
 semaphore:acquire()
 semaphore:release()
-semaphore:with(fn: function, ...: any): any
+semaphore:with(fn: function, ...: any): any ...
 event:clear()
 event:set()
 event:wait()
@@ -113,6 +113,7 @@ Model:sweep(): integer
 Model:sync(options?: { progress?: neap.Progress }): "created"|"updated"|"unchanged", string[]
 Model:upsert(fields: table<string, any>): neap.Row
 Model:verify(options?: { repair?: boolean, progress?: neap.Progress }): table
+Model.methods: table<string, function>
 Model:where(conditions: table<string, any>|neap.Condition|string, value?: any, options?: { scan?: boolean }): neap.Query
 query:all(): neap.Row[]
 query:avg(field: string): number?
@@ -130,7 +131,7 @@ query:min(field: string): any
 query:offset(n: integer): neap.Query
 query:one(): neap.Row?
 query:order_by(field: string, direction?: "asc"|"desc"): neap.Query
-query:page(options: { size: integer, after?: string }): neap.Row[], string?
+query:page(options?: { size?: integer, after?: string }): neap.Row[], string?
 query:pluck(field: string): any[]
 query:sum(field: string): number
 query:update(values: table<string, any>, options?: { all?: boolean }): integer
@@ -152,21 +153,21 @@ redis:client(...: any): any
 redis:close()
 redis:consume(stream: string, options: table): fun(): any
 redis:functions(source: string): table
-redis:hscan(key: string, options?: { match?: string, count?: integer }): fun(): string?, string?
-redis:lua(source: string): fun(keys: string[], ...: any): any
+redis:hscan(key: string, options?: { match?: string, count?: integer }): fun(): (string?, string?)
+redis:lua(source: string): fun(keys?: string[], ...: any): any
 redis:multi(fn: fun(tx: neap.Pipeline)): any[]
 redis:pipeline(fn: fun(p: neap.Pipeline)): any[]
-redis:psubscribe(pattern: string, ...: any): neap.Subscription
+redis:psubscribe(pattern: string|string[], ...: any): neap.Subscription
 redis:scan(options?: { match?: string, count?: integer, type?: string }): fun(): string?
 redis:sscan(key: string, options?: { match?: string, count?: integer }): fun(): string?
 redis:stats(): table<string, any>
-redis:subscribe(channel: string, ...: any): neap.Subscription
+redis:subscribe(channel: string|string[], ...: any): neap.Subscription
 redis:trace(fn: (fun(call: table))|boolean, options?: { values?: boolean })
-redis:watch(keys: string[], fn: (fun(tx: neap.Transaction): any), options?: { retries?: integer }): any
-redis:zscan(key: string, options?: { match?: string, count?: integer }): fun(): string?, number?
+redis:watch(keys: string|string[], fn: (fun(tx: neap.Transaction): any), options?: { retries?: integer }): any ...
+redis:zscan(key: string, options?: { match?: string, count?: integer }): fun(): (string?, string?)
 p:call(name: string, ...: any)
 p:client(...: any)
-p:lua(script: function, keys: string[], ...: any)
+p:lua(script: function, keys?: string[], ...: any)
 p:script(...: any)
 tx:call(name: string, ...: any): any
 tx:multi(fn: fun(tx: neap.Pipeline)): any[]
@@ -185,18 +186,18 @@ http.fetch(url: string, options?: table): neap.Response
 http.open_servers: table<neap.Server, boolean>
 http.url_decode(text: string, plus_is_space?: boolean): string?
 http.url_encode(text: string): string
-app:any(pattern: string, handler: neap.Handler)
-app:delete(pattern: string, handler: neap.Handler)
-app:get(pattern: string, handler: neap.Handler)
-app:head(pattern: string, handler: neap.Handler)
-app:listen(port: integer|neap.ListenOptions): neap.Server
-app:options(pattern: string, handler: neap.Handler)
-app:patch(pattern: string, handler: neap.Handler)
-app:post(pattern: string, handler: neap.Handler)
-app:put(pattern: string, handler: neap.Handler)
+app:any(pattern: string, handler: neap.Handler): neap.App
+app:delete(pattern: string, handler: neap.Handler): neap.App
+app:get(pattern: string, handler: neap.Handler): neap.App
+app:head(pattern: string, handler: neap.Handler): neap.App
+app:listen(port?: integer|neap.ListenOptions): neap.Server
+app:options(pattern: string, handler: neap.Handler): neap.App
+app:patch(pattern: string, handler: neap.Handler): neap.App
+app:post(pattern: string, handler: neap.Handler): neap.App
+app:put(pattern: string, handler: neap.Handler): neap.App
 app:request(method: string, target: string, options?: table): neap.Response
-app:route(method: string, pattern: string, handler: neap.Handler)
-app:use(fn: fun(req: neap.Request, next: fun(): table): any)
+app:route(method: string, pattern: string, handler: neap.Handler): neap.App
+app:use(fn: fun(req: neap.Request, next: fun(): table): any): neap.App
 server:close()
 server:connections(): integer
 server:requests(): integer

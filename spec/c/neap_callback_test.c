@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "neap.h"
 
@@ -176,6 +177,123 @@ static void test_tasks_of_on_done(void **state) {
     assert_int_equal(refused, 5);
 }
 
+// -- closed by what is called, on a loop of the program's
+
+struct closing {
+    neap *n;
+    int closed, calls;
+    bool is_raising;
+};
+
+static void on_closed(void *arg) {
+    struct closing *c = arg;
+    c->closed++;
+}
+
+static void close_now(struct closing *c) {
+    if (c->calls++ == 0) {
+        neap_close(c->n, on_closed, c);
+    }
+}
+
+static void close_in_reply(neap *n, const neap_reply *r, void *arg) {
+    struct closing *c = arg;
+    (void)r;
+    close_now(c);
+    if (c->is_raising) {
+        luaL_error(neap_lua(n), "and more");
+    }
+}
+
+static void close_in_done(neap *n, int count, const char *error,
+                          const char *trace, void *arg) {
+    (void)n, (void)count, (void)error, (void)trace;
+    close_now(arg);
+}
+
+static void close_in_post(neap *n, void *arg) {
+    (void)n;
+    close_now(arg);
+}
+
+static void close_in_cancel(void *arg) {
+    close_now(arg);
+}
+
+static struct closing *waited_for;
+
+static int l_wait(lua_State *L) {
+    neap_suspend(L, close_in_cancel, waited_for);
+    return neap_yield(L);
+}
+
+enum closer { BY_REPLY, BY_ERROR, BY_LOSS, BY_DONE, BY_POST, BY_CANCEL };
+
+static void ask(struct closing *c, enum closer closer) {
+    const luaL_Reg list[] = {{"wait", l_wait}, {NULL, NULL}};
+    neap *n = c->n;
+    for (int i = 0; i < 5; i++) {
+        load(n, "require('neap').sleep(0.001) late = true "
+                "require('neap').sleep(100)");
+        neap_spawn(n, 0, NULL, NULL);
+    }
+    c->is_raising = closer == BY_ERROR;
+    if (closer <= BY_LOSS) {
+        for (int i = 0; i < 5; i++) {
+            neap_redis_command(n, close_in_reply, c, 1, ping, NULL);
+        }
+    } else if (closer == BY_POST) {
+        neap_post(n, close_in_post, c);
+        neap_post(n, close_in_post, c);
+    } else if (closer == BY_CANCEL) {
+        waited_for = c;
+        neap_register(n, "app", list);
+        load(n, "require('neap').timeout(0.001, app.wait)");
+        neap_spawn(n, 0, NULL, NULL);
+    } else {
+        for (int i = 0; i < 5; i++) {
+            load(n, "return is_closed and error('it runs')");
+            neap_spawn(n, 0, close_in_done, c);
+        }
+    }
+}
+
+static void test_closed_by_what_is_called(void **state) {
+    (void)state;
+    const int calls[] = {5, 5, 5, 5, 2, 1};
+    for (enum closer i = BY_REPLY; i <= BY_CANCEL; i++) {
+        uv_loop_t loop;
+        struct closing c = {0};
+        uv_loop_init(&loop);
+        neap_options o = {.size = sizeof o,
+                          .loop = &loop,
+                          .redis_url = i == BY_LOSS
+                                           ? "redis://127.0.0.1:1/?timeout=0.1"
+                                           : "memory:"};
+        c.n = neap_new(&o);
+        ask(&c, i);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        assert_int_equal(c.closed, 1);
+        assert_int_equal(c.calls, calls[i]);
+        assert_int_equal(uv_loop_close(&loop), 0);
+    }
+}
+
+static void test_a_client_that_lua_closed(void **state) {
+    (void)state;
+    struct seen s = {0};
+    neap *n = new_instance();
+    for (int i = 0; i < 3; i++) {
+        neap_redis_command(n, on_reply, &s, 1, ping, NULL);
+        neap_run(n);
+        load(n, "require('neap').redis():close()");
+        neap_spawn(n, 0, NULL, NULL);
+        neap_run(n);
+    }
+    assert_int_equal(s.pongs, 3);
+    neap_close(n, NULL, NULL);
+}
+
 // -- misuse
 
 #ifdef NEAP_CHECKS
@@ -192,6 +310,11 @@ static void post_after_close(neap *n) {
 static void close_twice(neap *n) {
     neap_close(n, NULL, NULL);
     neap_close(n, NULL, NULL);
+}
+
+static void spawn_after_close(neap *n) {
+    neap_close(n, NULL, NULL);
+    neap_spawn(n, 0, NULL, NULL);
 }
 
 static void *stop(void *n) {
@@ -287,6 +410,7 @@ static void test_misuse_is_told(void **state) {
     } cases[] = {
         {after_close, "neap: neap_lua: the instance was closed\n"},
         {post_after_close, "neap: neap_post: the instance was closed\n"},
+        {spawn_after_close, "neap: neap_spawn: the instance was closed\n"},
         {close_twice, "neap: neap_close: the instance was closed\n"},
         {by_another_thread, "neap: neap_stop: called by another thread\n"},
         {lacks_an_argument, "neap: neap_spawn: the stack lacks the function or "
@@ -314,6 +438,8 @@ int main(void) {
         cmocka_unit_test(test_commands_of_on_reply),
         cmocka_unit_test(test_a_reply_beyond_the_memory_limit),
         cmocka_unit_test(test_tasks_of_on_done),
+        cmocka_unit_test(test_closed_by_what_is_called),
+        cmocka_unit_test(test_a_client_that_lua_closed),
 #ifdef NEAP_CHECKS
         cmocka_unit_test(test_misuse_is_told),
 #endif

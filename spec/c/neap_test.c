@@ -354,9 +354,10 @@ static void test_borrowed_loop(void **state) {
     neap_close(a, count_call, &closed);
     neap_close(b, count_call, &closed);
     assert_int_equal(closed, 0);
-    assert_int_equal(one.calls, 3);
+    assert_int_equal(one.calls, 2); // it may be called from what is closed
     uv_close((uv_handle_t *)&own, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(one.calls, 3);
     assert_int_equal(closed, 2);
     assert_int_equal(uv_loop_close(&loop), 0);
 }
