@@ -31,6 +31,21 @@ local function hanging(conn)
   conn:wait_gone()
 end
 
+local function plain(body)
+  return ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body)
+end
+
+-- codes_of_60 makes so many fetches at once, and counts what they failed with.
+local function codes_of_60(url, options)
+  local list, seen = {}, {}
+  for i = 1, 60 do list[i] = url end
+  neap.map(function(u)
+    local code = code_of(fetch, u, options)
+    seen[code] = (seen[code] or 0) + 1
+  end, list)
+  return seen
+end
+
 local function all_gone(server)
   eventually(function()
     for _, conn in ipairs(server.open) do if not conn.is_gone then return false end end
@@ -75,6 +90,9 @@ describe("fetch from a server that", function()
     assert.equal("http.timeout", e.code)
     assert.equal("connect", e.phase)
     assert.is_true(e.seconds < 5)
+    local full = "http://127.0.0.1:" .. port .. "/"
+    assert.same({ ["http.timeout"] = 60 }, codes_of_60(full, { connect_timeout = 0.1 }))
+    assert.same({ ["http.timeout"] = 60 }, codes_of_60(full, { timeout = 0.1 }))
     for _, s in ipairs(fillers) do s:close() end
     child:kill()
     child:wait()
@@ -433,6 +451,32 @@ describe("fetch over TLS", function()
   end)
 end)
 
+describe("many fetches at once", function()
+  case("are served by as many connections at most, which are kept", function()
+    local served = 0
+    local function serve(conn)
+      while conn:head() do
+        served = served + 1
+        conn:write(plain(tostring(served)))
+      end
+    end
+    with_backend(serve, function(backend, s)
+      for round = 1, 3 do
+        local list = {}
+        for i = 1, 100 do list[i] = backend end
+        local seen = {}
+        neap.map(function(u) seen[fetch(u).body] = true end, list)
+        for i = 1, 100 do assert.is_true(seen[tostring((round - 1) * 100 + i)]) end
+      end
+      assert.is_true(s.connections <= 100, s.connections)
+    end)
+  end)
+
+  case("each fail where nobody listens", function()
+    assert.same({ ["http.connect"] = 60 }, codes_of_60 "http://127.0.0.1:1/")
+  end)
+end)
+
 describe("a fetch that is cancelled", function()
   local app, server = http.app(), nil
   app:get("/after/:ms", function(req)
@@ -485,6 +529,25 @@ describe("a fetch that is cancelled", function()
       task:cancel()
       assert.is_false((pcall(task.join, task)))
       all_gone(s)
+    end)
+  end)
+
+  case("leaves the connection that was being made for it to another", function()
+    with_backend(hanging, function(elsewhere, other)
+      with_backend(saying(plain "x"), function(backend, s)
+        local waiting = neap.spawn(fetch, elsewhere)
+        eventually(function() return other.connections == 1 end)
+        local task = neap.spawn(fetch, backend)
+        local next = neap.spawn(function()
+          task:cancel() -- it has begun, and the loop has not polled since
+          return fetch(backend)
+        end)
+        assert.equal("x", next:join().body)
+        assert.is_false((pcall(task.join, task)))
+        assert.equal(1, s.connections)
+        waiting:cancel()
+        pcall(waiting.join, waiting)
+      end)
     end)
   end)
 

@@ -464,3 +464,19 @@ describe("a client closed", function()
     server.stop()
   end)
 end)
+
+describe("a loop that is late", function()
+  case("takes an answer that came in time for one", function()
+    with_server(function(_, open)
+      local client = open "?timeout=0.2"
+      client:set("key", "value")
+      local calls = { neap.spawn(client.get, client, "key"),
+        neap.spawn(neap.timeout, 0.2, client.get, client, "key") }
+      neap.sleep(0) -- they begin
+      neap.sleep(0) -- and are sent
+      local start = neap.monotonic()
+      repeat until neap.monotonic() - start > 2
+      for _, call in ipairs(calls) do assert.equal("value", call:join()) end
+    end)
+  end)
+end)
