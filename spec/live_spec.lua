@@ -384,7 +384,8 @@ describe("a limit of memory", function()
   ]]
 
   case("holds for replies, whose connection is given up", function()
-    assert.equal("memory\tmemory\tmemory\nmemory\tredis.unknown_outcome\tmemory\n7\tmemory\t7\ntrue\n", run(prelude .. [[
+    assert.equal("memory\tmemory\tmemory\nmemory\tredis.unknown_outcome\tmemory\n"
+      .. "7\tmemory\t7\ntrue\n", run(prelude .. [[
       local waiting = {}
       for i = 1, 3 do waiting[i] = neap.spawn(redis.lrange, redis, "list", 0, -1) end
       local codes = {}
