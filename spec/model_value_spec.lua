@@ -452,7 +452,7 @@ describe("bytes of any kind", function()
   case("come back from values, ids, uniques and indexes, and are found", function()
     local Odd = define("odd", { key = field.string { primary_key = true },
       v = field.string { index = true }, u = field.string { unique = true }, w = field.string() })
-    local big = neap.random_bytes(4096):rep(128) -- 512 KiB
+    local big = (neap.random_bytes(4095) .. "x"):rep(128) -- 512 KiB, its end not that of the next
     local values = { unpack(odd) }
     values[#values + 1] = big
     values[#values + 1] = big:sub(1, -2) .. "\0"
