@@ -93,9 +93,67 @@ describe("fetch from a server that", function()
     local full = "http://127.0.0.1:" .. port .. "/"
     assert.same({ ["http.timeout"] = 60 }, codes_of_60(full, { connect_timeout = 0.1 }))
     assert.same({ ["http.timeout"] = 60 }, codes_of_60(full, { timeout = 0.1 }))
+    -- the limit is each call's own, though a connection that was begun for another is taken up
+    with_backend(hanging, function(elsewhere)
+      local other = neap.spawn(pcall, fetch, elsewhere)
+      local function seconds_of(options)
+        local failure = error_of(fetch, full, options)
+        assert.equal("http.timeout", failure.code)
+        return failure.seconds, failure.message:match "the %a+ took too long"
+      end
+      seconds_of { timeout = 0.2, connect_timeout = 0.25 }
+      local seconds, what = seconds_of { timeout = 9, connect_timeout = 0.5 }
+      assert.is_true(seconds >= 0.5)
+      assert.equal("the connection took too long", what)
+      seconds_of { timeout = 0.1, connect_timeout = 60 }
+      assert.equal("the connection took too long",
+        select(2, seconds_of { timeout = 30, connect_timeout = 0.1 }))
+      other:cancel()
+      pcall(other.join, other)
+    end)
     for _, s in ipairs(fillers) do s:close() end
     child:kill()
     child:wait()
+  end)
+
+  case("names that are not found, of calls that gave up or did not", function()
+    with_backend(hanging, function(elsewhere)
+      local other = neap.spawn(pcall, fetch, elsewhere)
+      for i = 1, 20 do
+        local code = code_of(neap.timeout, 0.0005, fetch, ("http://nothing%d.invalid/"):format(i))
+        assert.is_true(code == "timeout" or code == "http.resolve", code)
+      end
+      assert.equal("http.resolve", code_of(fetch, "http://nothing.invalid/"))
+      other:cancel()
+      pcall(other.join, other)
+    end)
+  end)
+
+  case("a kept connection that ends, and then no other to be had", function()
+    local listener, fillers, requests = uv.new_tcp(), {}, 0
+    listener:bind("127.0.0.1", 0)
+    local port, accepted = listener:getsockname().port, nil
+    listener:listen(1, function()
+      if accepted then return end -- the others wait for ever
+      accepted = uv.new_tcp()
+      listener:accept(accepted)
+      accepted:read_start(function(_, data)
+        if not data then return end
+        requests = requests + 1
+        if requests == 1 then accepted:write(plain "ok") else accepted:close() end
+      end)
+    end)
+    local full = "http://127.0.0.1:" .. port .. "/"
+    assert.equal("ok", fetch(full).body)
+    for i = 1, 10 do
+      fillers[i] = uv.new_tcp()
+      fillers[i]:connect("127.0.0.1", port, function() end)
+      neap.sleep(0.01)
+    end
+    local e = error_of(fetch, full, { timeout = 0.3 })
+    assert.same({ "http.timeout", "connect", 2 }, { e.code, e.phase, requests })
+    for _, f in ipairs(fillers) do f:close() end
+    listener:close()
   end)
 
   case("hangs before the head, within it, and before the body's end", function()
@@ -469,6 +527,21 @@ describe("many fetches at once", function()
         for i = 1, 100 do assert.is_true(seen[tostring((round - 1) * 100 + i)]) end
       end
       assert.is_true(s.connections <= 100, s.connections)
+    end)
+  end)
+
+  case("go well with a server that closes after each answer without a word, POSTs too", function()
+    with_backend(function(conn)
+      conn:head()
+      conn:write(plain "ok")
+      conn:close()
+    end, function(backend)
+      local list, well = {}, 0
+      for i = 1, 200 do list[i] = backend end
+      neap.map(function(u)
+        if fetch(u, { method = "POST", body = "" }).body == "ok" then well = well + 1 end
+      end, list)
+      assert.equal(200, well)
     end)
   end)
 

@@ -53,6 +53,7 @@ static void close_handles(struct nest *nest) {
 // arm makes the outer loop wake when the inner one wants to run again, and
 // live as long as there is something for it to do.
 static void arm(struct nest *nest, bool is_alive) {
+    uv_update_time(&nest->n->loop); // the inner loop's is that of its poll
     int timeout = uv_backend_timeout(&nest->n->loop);
     if (is_alive) {
         uv_ref((uv_handle_t *)&nest->poll);

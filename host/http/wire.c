@@ -110,7 +110,16 @@ static void send_request(struct wire_conn *c);
 
 // -- for whom connections are made
 
-// pair makes c the one that is being made for w; either may be NULL.
+// limit sets the timer of a connection that is being made: an address that does
+// not answer leaves time for those behind it.
+static void limit(struct wire_conn *c) {
+    uint64_t now = uv_hrtime(), left = c->due_ns > now ? c->due_ns - now : 0;
+    uint32_t behind = c->address_count - c->next_address;
+    timer_start(&c->wire->rt->timers, &c->timer, now + left / (behind + 1));
+}
+
+// pair makes c the one that is being made for w, within w's time; either may be
+// NULL.
 static void pair(struct wire_conn *c, struct wire_call *w) {
     if (w) {
         w->dial = c;
@@ -118,11 +127,13 @@ static void pair(struct wire_conn *c, struct wire_call *w) {
     if (c) {
         c->starter = w;
         list_remove(&c->dial);
-        if (w) {
-            list_append(&c->origin->dials, &c->dial);
-        } else {
-            list_prepend(&c->origin->dials, &c->dial);
-        }
+    }
+    if (c && w) {
+        list_append(&c->origin->dials, &c->dial);
+        c->due_ns = w->connect_due_ns;
+        limit(c);
+    } else if (c) {
+        list_prepend(&c->origin->dials, &c->dial);
     }
 }
 
@@ -262,6 +273,7 @@ static void lose(struct wire_conn *c, const char *text) {
     bool is_early = c->reading == READ_HEAD && c->in.len == 0;
     if (w && c->is_reused && is_early && w->is_repeatable) {
         c->call = NULL;
+        w->conn = NULL;
         close_conn(c);
         begin(w);
         return;
@@ -294,7 +306,7 @@ static void rest(struct wire_conn *c) {
     struct wire_call *next = newest_call(c->origin);
     c->call = NULL;
     c->is_reused = true;
-    if (next) {
+    if (next && next->is_repeatable) { // whether it lasts is not known yet
         serve(c, next);
         return;
     }
@@ -635,6 +647,8 @@ static void on_connected(uv_connect_t *req, int status) {
     take_up(c);
 }
 
+static void on_late(struct timer *t);
+
 // An address that failed leaves its handle to uv, and the rest moves on to a
 // connection of its own.
 static struct wire_conn *new_conn(struct wire *wire, struct origin *o) {
@@ -647,6 +661,7 @@ static struct wire_conn *new_conn(struct wire *wire, struct origin *o) {
     list_init(&c->all_idle);
     list_init(&c->waiting);
     list_init(&c->dial);
+    timer_init(&c->timer, on_late);
     list_append(&wire->all, &c->all);
     return c;
 }
@@ -663,29 +678,23 @@ static void connect_address(struct wire_conn *c, const struct sockaddr *a) {
     }
 }
 
-static void on_late(struct timer *t);
-
-// try_address goes on to the name's next address, on a new handle; one that
-// does not answer leaves time for those behind it.
+// try_address goes on to the name's next address, on a new handle.
 static void try_address(struct wire_conn *c) {
     struct wire_conn *n = c;
-    struct timers *timers = &c->wire->rt->timers;
     if (c->has_handle) {
         n = new_conn(c->wire, c->origin);
-        pair(n, c->starter);
-        c->starter = NULL;
         n->addresses = c->addresses;
         n->address_count = c->address_count;
         n->next_address = c->next_address;
         n->due_ns = c->due_ns;
+        pair(n, c->starter);
+        c->starter = NULL;
         c->addresses = NULL;
         close_conn(c);
-        timer_init(&n->timer, on_late);
     }
-    uint64_t now = uv_hrtime(), left = n->due_ns > now ? n->due_ns - now : 0;
-    uint32_t count = n->address_count - n->next_address;
-    timer_start(timers, &n->timer, now + left / count);
-    connect_address(n, (struct sockaddr *)&n->addresses[n->next_address++]);
+    const struct sockaddr_storage *a = &n->addresses[n->next_address++];
+    limit(n);
+    connect_address(n, (const struct sockaddr *)a);
 }
 
 static void on_late(struct timer *t) {
@@ -725,17 +734,21 @@ static void on_resolved(void *ctx, int status, const struct addrinfo *list) {
         keep_addresses(o, list);
     }
     bool is_known = status == 0 && o->address_count;
-    // the calls hold the origin until they are told, at the turn's end
+    o->users++; // it may have none but those who fail here
     while (!list_is_empty(&o->waiting)) {
         struct wire_conn *c =
             list_entry(o->waiting.next, struct wire_conn, waiting);
         list_remove(&c->waiting);
-        if (is_known) {
-            try_addresses(c);
-        } else {
+        if (!is_known) {
             fail(c, "http.resolve", gai_strerror(status ? status : EAI_NONAME));
+            continue;
         }
+        if (!o->address_count) { // the one before has failed at once
+            keep_addresses(o, list);
+        }
+        try_addresses(c);
     }
+    drop_origin(o);
 }
 
 // resolve finds the addresses of the origin's name, once for all who wait.
@@ -757,12 +770,9 @@ static void resolve(struct wire_conn *c, const char *host, int port) {
 }
 
 // connect_origin: the key is "host port", or a path behind an empty host.
-static void connect_origin(struct wire_conn *c, double timeout) {
+static void connect_origin(struct wire_conn *c) {
     const char *host = c->origin->key;
     const char *service = host + strlen(host) + 1;
-    c->due_ns = timer_after(timeout);
-    timer_init(&c->timer, on_late);
-    timer_start(&c->wire->rt->timers, &c->timer, c->due_ns);
     if (!*host) {
         c->phase = CONN_CONNECTING;
         c->has_handle = true;
@@ -814,7 +824,7 @@ static bool begin_idle(struct wire_call *w) {
 static void dial(struct wire_call *w) {
     struct wire_conn *c = new_conn(w->wire, w->origin);
     pair(c, w);
-    connect_origin(c, w->connect_timeout);
+    connect_origin(c);
 }
 
 // may_connect counts the connections that are begun in a turn of the loop.
@@ -857,8 +867,11 @@ static void on_pace(struct timer *t) {
     while (!list_is_empty(&wire->calls) && may_connect(wire)) {
         struct wire_call *w =
             list_entry(wire->calls.next, struct wire_call, link);
-        list_remove(&w->link);
-        dial(w);
+        leave_queue(w);
+        if (!begin_idle(w)) {
+            list_prepend(&w->origin->calls, &w->near);
+            dial(w);
+        }
     }
     if (!list_is_empty(&wire->calls)) {
         timer_start(&wire->rt->timers, &wire->pace, timer_after(0));
@@ -879,7 +892,7 @@ struct wire_call *wire_start(struct wire *wire, const struct wire_options *o,
     w->is_head = o->is_head;
     w->is_repeatable = o->is_repeatable;
     w->is_decoding = o->is_decoding;
-    w->connect_timeout = o->connect_timeout;
+    w->connect_due_ns = timer_after(o->connect_timeout);
     w->head_max = o->head_max;
     w->body_max = o->body_max;
     list_init(&w->link);

@@ -54,7 +54,7 @@ struct wire_call {
     struct slice request_body;
     struct origin *origin;
     bool is_head, is_repeatable, is_decoding;
-    double connect_timeout;
+    uint64_t connect_due_ns;
     size_t head_max;
     uint64_t body_max;
 };

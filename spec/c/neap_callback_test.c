@@ -279,6 +279,50 @@ static void test_closed_by_what_is_called(void **state) {
     }
 }
 
+static void note_order(uv_timer_t *timer);
+
+// begin() starts a timer of the program's, of a second.
+static int l_begin(lua_State *L) {
+    uv_timer_t *timer = lua_touserdata(L, lua_upvalueindex(1));
+    uv_update_time(timer->loop);
+    uv_timer_start(timer, note_order, 1000, 0);
+    return 0;
+}
+
+static void note_order(uv_timer_t *timer) {
+    lua_State *L = neap_lua(timer->data);
+    lua_getglobal(L, "is_awake");
+    lua_setglobal(L, "was_awake");
+    uv_close((uv_handle_t *)timer, NULL);
+}
+
+// What a task waits for is reckoned from when it began to, not from when its
+// slice did.
+static void test_a_deadline_behind_a_long_slice(void **state) {
+    (void)state;
+    uv_loop_t loop;
+    uv_timer_t timer;
+    uv_loop_init(&loop);
+    neap_options o = {.size = sizeof o, .loop = &loop};
+    neap *n = neap_new(&o);
+    load(n, "local neap = require 'neap' local start = neap.monotonic() "
+            "repeat until neap.monotonic() - start > 2 begin() "
+            "neap.sleep(0.01) is_awake = true");
+    timer.data = n;
+    lua_pushlightuserdata(neap_lua(n), &timer);
+    lua_pushcclosure(neap_lua(n), l_begin, 1);
+    lua_setglobal(neap_lua(n), "begin");
+    uv_timer_init(&loop, &timer);
+    neap_spawn(n, 0, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    lua_getglobal(neap_lua(n), "was_awake");
+    assert_true(lua_toboolean(neap_lua(n), -1));
+    lua_pop(neap_lua(n), 1);
+    neap_close(n, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 static void test_a_client_that_lua_closed(void **state) {
     (void)state;
     struct seen s = {0};
@@ -440,6 +484,7 @@ int main(void) {
         cmocka_unit_test(test_tasks_of_on_done),
         cmocka_unit_test(test_closed_by_what_is_called),
         cmocka_unit_test(test_a_client_that_lua_closed),
+        cmocka_unit_test(test_a_deadline_behind_a_long_slice),
 #ifdef NEAP_CHECKS
         cmocka_unit_test(test_misuse_is_told),
 #endif
