@@ -305,7 +305,8 @@ static void test_a_deadline_behind_a_long_slice(void **state) {
     uv_loop_init(&loop);
     neap_options o = {.size = sizeof o, .loop = &loop};
     neap *n = neap_new(&o);
-    load(n, "local neap = require 'neap' local start = neap.monotonic() "
+    load(n, "local neap = require 'neap' neap.sleep(0.001) "
+            "local start = neap.monotonic() "
             "repeat until neap.monotonic() - start > 2 begin() "
             "neap.sleep(0.01) is_awake = true");
     timer.data = n;
