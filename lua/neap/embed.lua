@@ -1,22 +1,14 @@
 -- embed: what neap.h needs of Lua. Internal.
 local core = require "neap.core.task"
-local FAIL = core.FAIL
+local wait = require "neap.wait"
 local M = {}
-
--- check raises what a function that waited failed with. It is not compiled, as in neap.task.
-local function check(...)
-  if (...) == FAIL then error((select(2, ...)), 0) end
-  return ...
-end
-jit.off(check)
 
 -- waiting wraps a C function that may wait: a task that is cancelled, or out of time, does not
 -- come so far.
 local function waiting(fn)
   return function(...)
-    local v, e = core.checkpoint()
-    if v == FAIL then error(e, 0) end
-    return check(fn(...))
+    wait.check(core.checkpoint())
+    return wait.check_all(fn(...))
   end
 end
 

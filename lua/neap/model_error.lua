@@ -4,10 +4,7 @@ local errors = require "neap.core.error"
 local M = {}
 
 --- check(a, b): passes on what a wait returned, or raises its failure.
-function M.check(a, b)
-  if a == FAIL then error(b, 0) end
-  return a, b
-end
+M.check = require("neap.wait").check
 
 --- read(fn, ...): what fn returns, which only reads: when the connection was lost
 -- before the reply came, it is asked again.

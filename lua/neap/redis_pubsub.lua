@@ -12,17 +12,13 @@ local core = require "neap.core.redis"
 local task = require "neap.task"
 local errors = require "neap.core.error"
 local call = require "neap.redis_call"
+local check = require("neap.wait").check
 local FAIL = require("neap.core.task").FAIL
 local M = {}
 
 local Subscription = {}
 local settings = setmetatable({}, { __mode = "k" }) -- by subscription, of its client
 local buffer_default, buffer_most = 10000, 100000000
-
-local function check(v, e)
-  if v == FAIL then error(e, 0) end
-  return v
-end
 
 local function wait_all(sub)
   while not check(core.subscribed(sub)) do end

@@ -4,17 +4,10 @@ local core = require "neap.core.task"
 local monitor = require "neap.core.monitor"
 local errors = require "neap.core.error"
 local monotonic = require("neap.core.util").monotonic
+local check = require("neap.wait").check_all
 local array = require("neap.core.json").array -- an empty list stays one in JSON
 local FAIL = core.FAIL
 local M = {}
-
--- check raises a failure at the caller of the function that waited. It is not compiled:
--- LuaJIT 2.1.0-beta3 mixes up the places of (...) and select(2, ...).
-local function check(...)
-  if (...) == FAIL then error((select(2, ...)), 0) end
-  return ...
-end
-jit.off(check)
 
 local function check_function(fn, arg, name)
   if type(fn) ~= "function" then
