@@ -333,6 +333,9 @@ describe("the watchdog", function()
       end
       assert.equal(2, process.neap({ option }).status)
     end
+    local r = process.neap({ "-e", "print 'ran'" }, { env = { NEAP_SLOW = "soon" } })
+    assert.same({ 2, "" }, { r.status, r.out })
+    assert.matches("NEAP_SLOW: milliseconds expected, got soon", r.err, 1, true)
     assert.matches("unknown option 'x'", failure_of(neap.debug, { x = 1 }))
     assert.matches("slow: seconds, 0 or more, expected", failure_of(neap.debug, { slow = -1 }))
     assert.matches("unjoined: true or false", failure_of(neap.debug, { unjoined = 1 }))

@@ -111,11 +111,12 @@ end
 -- start_watching does what the options about the running process say. Returns what is wrong.
 local function start_watching(set)
   local live = require "neap.live"
-  local default = tonumber(os.getenv "NEAP_SLOW") or set["--debug"] and 50 or 100
-  local slow = milliseconds(set["--slow"], default)
+  local slow_text = set["--slow"] or os.getenv "NEAP_SLOW"
+  local slow = milliseconds(slow_text, set["--debug"] and 50 or 100)
   local max_slice = milliseconds(set["--max-slice"], 0)
   if not slow then
-    return "--slow: milliseconds expected, got " .. (set["--slow"] or os.getenv "NEAP_SLOW")
+    local name = set["--slow"] and "--slow" or "NEAP_SLOW"
+    return name .. ": milliseconds expected, got " .. slow_text
   end
   if not max_slice then
     return "--max-slice: milliseconds expected, got " .. set["--max-slice"]
