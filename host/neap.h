@@ -103,7 +103,8 @@ const char *neap_version(void);
 // neap_done is told once of a task's end. It returned: error is NULL, and its
 // `count` results are on top of the main state's stack. It failed: error is the
 // text of what it raised, which itself is on top (count is 1); trace says
-// where. It was cancelled, or the instance was closed: error is "cancelled".
+// where. It was cancelled, or the instance was closed: error is "cancelled",
+// and trace NULL.
 // What is on the stack is taken off afterwards; the texts live until then.
 typedef void (*neap_done)(neap *n, int count, const char *error,
                           const char *trace, void *arg);

@@ -163,6 +163,12 @@ describe("the command line", function()
     assert.matches("the main script", r.err)
   end)
 
+  case("ends with 1 when the script raises that very word", function()
+    local r = process.neap { "-e", "error('cancelled', 0)" }
+    assert.equal(1, r.status)
+    assert.matches("neap: cancelled\n", r.err)
+  end)
+
   case("ends with 1 when what the script joins was cancelled", function()
     local r = process.lua [[
       local neap = require "neap"

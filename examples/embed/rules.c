@@ -120,7 +120,7 @@ static void on_ready(neap *n, int count, const char *error, const char *trace,
     int len = sizeof address, *port = arg;
     (void)count;
     if (error) {
-        fprintf(stderr, "rules: %s\n%s\n", error, trace);
+        fprintf(stderr, "rules: %s\n%s\n", error, trace ? trace : "");
         neap_stop(n, 1);
         return;
     }

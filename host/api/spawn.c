@@ -48,7 +48,7 @@ static void on_end(struct task *t, void *arg) {
         t->is_joined = true;
         bool is_cancelled = task_was_cancelled(t);
         tell(e, 1, is_cancelled ? "cancelled" : lua_tostring(L, -3),
-             lua_tostring(L, -2));
+             is_cancelled ? NULL : lua_tostring(L, -2));
     } else {
         tell(e, task_push_outcome(t, L), NULL, NULL);
     }
@@ -102,7 +102,7 @@ void spawn_close(neap *n) {
         list_remove(&e->link);
         e->task->on_end = NULL;
         lua_pushliteral(n->rt->L, "the instance was closed");
-        tell(e, 1, "cancelled", "");
+        tell(e, 1, "cancelled", NULL);
         free(e);
     }
 }

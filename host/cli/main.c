@@ -19,7 +19,7 @@ static void on_main_end(neap *n, int count, const char *error,
     int *is_over = arg;
     (void)count;
     *is_over = 1;
-    if (error && strcmp(error, "cancelled") != 0) {
+    if (error && trace) { // it was not cancelled
         failure_print(stderr, error, trace);
         neap_stop(n, 1);
     }

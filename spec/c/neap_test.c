@@ -18,6 +18,7 @@
 // What an on_done was told.
 struct outcome {
     int calls, count;
+    bool has_trace; // a failure has, a cancellation not
     double number;
     char error[256];
     char trace[1024];
@@ -30,6 +31,7 @@ static void on_done(neap *n, int count, const char *error, const char *trace,
     o->count = count;
     o->number = count ? lua_tonumber(neap_lua(n), -count) : 0;
     snprintf(o->error, sizeof o->error, "%s", error ? error : "");
+    o->has_trace = trace != NULL;
     snprintf(o->trace, sizeof o->trace, "%s", trace ? trace : "");
 }
 
@@ -108,6 +110,10 @@ static void test_cancel(void **state) {
     neap_run(n);
     assert_int_equal(o.calls, 1);
     assert_string_equal(o.error, "cancelled");
+    assert_false(o.has_trace);
+    o = run(n, "error('cancelled', 0)"); // which is a failure
+    assert_string_equal(o.error, "cancelled");
+    assert_true(o.has_trace);
     neap_close(n, NULL, NULL);
 }
 
@@ -131,6 +137,7 @@ static void test_close_tells_those_who_wait(void **state) {
     neap_close(n, count_call, &closed);
     assert_int_equal(unstarted.calls, 1);
     assert_string_equal(unstarted.error, "cancelled");
+    assert_false(unstarted.has_trace);
     assert_int_equal(closed, 1);
 }
 
