@@ -131,7 +131,7 @@ $(BUILD)/modules.o: $(BUILD)/modules.c $(LUA)
 	$(Q)$(CC) $(FLAGS) -c -o $@ $<
 
 # Which Lua a C file takes in by itself, no compiler tells.
-$(BUILD)/host/model/commit.o: host/model/apply.lua
+$(BUILD)/host/model/commit.o: $(wildcard host/model/apply*.lua)
 
 $(BUILD)/spec/c/%_test: spec/c/%_test.c $(BUILD)/internal.a
 	$(call say,CC,$<)

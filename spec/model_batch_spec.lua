@@ -166,3 +166,152 @@ describe("a batch", function()
     end)
   end
 end)
+
+-- The rows of a model that has an index of each kind: full says whether all fields
+-- have values.
+local function wide_attributes(i, full)
+  local function maybe(k, value)
+    if full or i % k > 0 then return value end
+  end
+  return { n = maybe(3, i % 50), u = maybe(2, "u" .. i), lex = maybe(5, "l" .. i % 9),
+    tags = maybe(7, { "t" .. i % 4, "t" .. i % 3 }), flags = maybe(4, { i % 2 == 0 }),
+    at = maybe(6, i + 0.5), day = maybe(5, ("2026-11-%02d"):format(i % 28 + 1)),
+    e = maybe(3, i % 2 == 0 and "x" or "y"), note = maybe(2, "note " .. i) }
+end
+
+local function define_wide(key)
+  local Wide = model.define("wide", {
+    id = key,
+    n = field.integer { min = 0, max = 100, index = true, sort = true },
+    u = field.string { unique = true },
+    lex = field.string { sort = true },
+    tags = field.set(field.string, { index = true }),
+    flags = field.list(field.boolean, { index = true }),
+    at = field.time { sort = true },
+    day = field.date { index = true, sort = true, min = "2026-01-01", max = "2026-12-31" },
+    e = field.enum { "x", "y", index = true },
+    note = field.text(),
+  }, { redis = redis, ttl = true, indexes = { { "e", "n" } } })
+  Wide:drop()
+  return Wide
+end
+
+for _, key in ipairs { field.integer { primary_key = true, auto = true },
+  field.uuid { primary_key = true }, field.string { primary_key = true } } do
+  describe("a batch of new rows with " .. key.type .. " keys", function()
+    local Wide
+    before_each(function() Wide = define_wide(key) end)
+    after_each(function() Wide:drop() end)
+
+    local function list_from(from, n, full)
+      local list = {}
+      for i = 1, n do
+        list[i] = wide_attributes(from + i, full)
+        list[i].id = key.type == "string" and "k" .. from + i or nil
+      end
+      return list
+    end
+
+    for _, full in ipairs { true, false } do
+      case("enters each kind of index, all values " .. (full and "there" or "or not"), function()
+        local total = 0
+        for _, size in ipairs { 1, 40, 600 } do
+          Wide:create_many(list_from(total, size, full))
+          total = total + size
+          assert.same({}, check(Wide))
+        end
+        assert.equal("note 9", Wide:where({ u = "u9" }):one().note)
+        assert.equal(total, Wide:rows():count())
+        for _, row in ipairs(Wide:where({ e = "x" }):all()) do
+          assert.is_true(row.e == "x" and (row.u == nil or row.u:match "%d+" % 2 == 0))
+        end
+      end)
+    end
+
+    case("enters the same behind holes as without", function()
+      local rows = Wide:create_many(list_from(0, 30, false))
+      rows[11]:delete()
+      rows[29]:delete()
+      Wide:create_many(list_from(100, 300, false))
+      assert.same({}, check(Wide))
+      assert.equal(328, Wide:rows():count())
+    end)
+
+    case("crosses from a segment into the next", function()
+      Wide:create(list_from(0, 1, true)[1])
+      redis:hset("{wide}/@meta", "hint", 65533, "top", 65533)
+      Wide:create_many(list_from(1, 20, true))
+      assert.equal(21, Wide:rows():count())
+      assert.equal(1, redis:exists "{wide}/@rows.1")
+      redis:hset("{wide}/@meta", "hint", 1)
+      assert.same({}, check(Wide))
+    end)
+
+    case("is stored with its lives", function()
+      Wide:create_many(list_from(0, 50, false), { ttl = 0.05 })
+      Wide:create_many(list_from(50, 50, false), { ttl = 100 })
+      assert.same({}, check(Wide))
+      assert.equal(100, redis:zcard "{wide}/@expires")
+      neap.sleep(0.06)
+      assert.equal(50, Wide:rows():count())
+      Wide:create_many(list_from(0, 50, true)) -- names and keys of rows whose time is over
+      assert.equal(100, Wide:rows():count())
+      assert.same({}, check(Wide))
+    end)
+
+    case("is refused row by row if unique values are taken, or of two rows", function()
+      Wide:create_many(list_from(0, 10, true))
+      local list = list_from(10, 40, true)
+      list[7].u, list[21].u = "u3", list[20].u
+      local ok, err = pcall(Wide.create_many, Wide, list)
+      assert.is_false(ok)
+      assert.same({ "model.unique", "model.unique" }, { err.errors[7].code, err.errors[21].code })
+      assert.equal(10 + 38, Wide:rows():count())
+      assert.same({}, check(Wide))
+    end)
+
+    case("is refused whole by a server that is full", function()
+      local own = require("support.redis").start()
+      local client = neap.redis(own.url)
+      local Full = model.define("full", { id = key, n = field.integer { sort = true } },
+        { redis = client })
+      Full:create { id = key.type == "string" and "first" or nil }
+      client:config("SET", "maxmemory", 1)
+      local list = {}
+      for i = 1, 40 do list[i] = { n = i, id = key.type == "string" and "k" .. i or nil } end
+      local ok, err = pcall(Full.create_many, Full, list)
+      client:config("SET", "maxmemory", 0)
+      assert.is_false(ok)
+      assert.equal("redis.oom", err.code)
+      assert.equal(1, Full:rows():count())
+      assert.same({}, check(Full))
+      client:close()
+      own:stop()
+    end)
+  end)
+end
+
+describe("rows that the counter numbers", function()
+  local Wide
+  before_each(function() Wide = define_wide(field.integer { primary_key = true, auto = true }) end)
+  after_each(function() Wide:drop() end)
+
+  case("pass over ids that were given", function()
+    Wide:create { id = 4 }
+    Wide:create { id = 6 }
+    local rows = Wide:create_many { {}, {}, {}, {}, {} }
+    local ids = {}
+    for i, row in ipairs(rows) do ids[i] = row.id end
+    assert.same({ 1, 2, 3, 5, 7 }, ids)
+    assert.same({}, check(Wide))
+    assert.equal("7", redis:hget("{wide}/@meta", "id"))
+  end)
+
+  case("are refused if the counter is no number", function()
+    redis:hset("{wide}/@meta", "id", "seven") -- the definition comes with the first row
+    local ok = pcall(Wide.create_many, Wide, { {}, {} })
+    assert.is_false(ok)
+    redis:hdel("{wide}/@meta", "id")
+    assert.equal(0, #redis:keys "{wide}:*")
+  end)
+end)

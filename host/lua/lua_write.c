@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "lua/lua_error.h"
 #include "lua/lua_model.h"
@@ -150,18 +149,6 @@ static void on_one_of_many(struct write *w, enum write_code code, int field,
     free(c);
 }
 
-// make_version: ROW_CREATION bytes that name this life of the row, then a count
-// of its writes from 0. They are as good as random: of the host's random name
-// and a count.
-static void make_version(struct model *m, struct row *r) {
-    char seed[sizeof m->commit.host + sizeof(uint64_t)];
-    uint64_t count = ++m->commit.creations;
-    memcpy(seed, m->commit.host, sizeof m->commit.host);
-    memcpy(seed + sizeof m->commit.host, &count, sizeof count);
-    struct hash128 h = hash128(seed, sizeof seed);
-    memcpy(r->version, &h, ROW_CREATION);
-}
-
 static struct write *new_write(struct model *m, enum write_kind kind,
                                const struct row *old, struct row *new) {
     struct write *w = xcalloc(1, sizeof *w);
@@ -217,7 +204,6 @@ static int l_create(lua_State *L) {
     }
     lua_settop(L, 5);
     struct row *r = lua_row_encode(L, m, 2, 3);
-    make_version(m, r);
     struct write *w = new_write(m, WRITE_CREATE, NULL, r);
     w->life = read_life(L, 4);
     if (lua_istable(L, 5)) {
@@ -394,7 +380,6 @@ static void add_to_many(struct model *m, struct many *many, uint32_t index,
 static void feed(struct model *m, struct many *many) {
     while (many->next < many->count && many->pending < 2 * COMMIT_BATCH_ROWS) {
         struct row *r = many->rows[many->next++];
-        make_version(m, r);
         struct write *w = new_write(m, WRITE_CREATE, NULL, r);
         w->life = many->life;
         add_to_many(m, many, many->next, w);

@@ -9,10 +9,9 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/pack.h"
-#include "model/bulk.h"
+#include "model/fresh.h"
 #include "model/index.h"
 #include "model/key.h"
-#include "model/value.h"
 
 enum { ROW_ITEMS = 10, INCREMENT_ITEMS = 9 }; // packed elements
 
@@ -104,16 +103,8 @@ static void pack_increments(const struct schema *s, const struct write *w,
 // pack_id packs the id as the @ids column has it.
 static void pack_id(const struct schema *s, const struct write *w,
                     struct buf *b) {
-    char bytes[16] = {0};
-    if (s->id_width == 8 && w->id_len) {
-        int64_t v = (int64_t)strtoll(w->id, NULL, 10);
-        for (int i = 7; i >= 0; i--) {
-            bytes[i] = (char)(v & 0xff);
-            v >>= 8;
-        }
-    } else if (s->id_width == 16) {
-        value_parse_uuid(w->id, w->id_len, (unsigned char *)bytes);
-    }
+    char bytes[16];
+    index_id_bytes(s, (struct value){w->id, w->id_len}, bytes);
     pack_bytes(b, bytes, (size_t)s->id_width);
 }
 
@@ -126,9 +117,8 @@ static void pack_versions(struct write *w, struct buf *b) {
     pack_bytes(b, w->new ? w->new->version : "", w->new ? ROW_VERSION : 0);
 }
 
-// pack_index packs the unique values and the index commands, those by row.
-static void pack_index(const struct schema *s, struct write *w, bool is_bulk,
-                       struct buf *b) {
+// pack_index packs the unique values and the index commands.
+static void pack_index(const struct schema *s, struct write *w, struct buf *b) {
     if (w->kind == WRITE_INCREMENT) { // the script knows its indexes
         pack_int(b, 0);
         pack_int(b, 0);
@@ -137,24 +127,20 @@ static void pack_index(const struct schema *s, struct write *w, bool is_bulk,
         index_build(s, w->old, w->is_whole, b);
     } else {
         index_uniques(s, w->old, w->new, b, w->claimed);
-        if (is_bulk) {
-            index_rest(s, w->new, b);
-        } else {
-            index_diff(s, w->old, w->new, b);
-        }
+        index_diff(s, w->old, w->new, b);
     }
 }
 
 // pack_write packs one row. Returns how many elements it has.
 static uint32_t pack_write(const struct schema *s, struct write *w,
-                           bool is_bulk, struct buf *b) {
+                           struct buf *b) {
     uint32_t behind = count_behind(s, w);
     pack_int(b, w->kind);
     pack_bytes(b, w->id, w->id_len);
     pack_versions(w, b);
     pack_int(b, behind);
     pack_removed(s, w, b);
-    pack_index(s, w, is_bulk, b);
+    pack_index(s, w, b);
     pack_id(s, w, b);
     pack_int(b, w->life);
     if (w->kind == WRITE_INCREMENT) {
@@ -175,7 +161,7 @@ static void pack_key(struct buf *b, const struct schema *s,
 
 void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
                      struct buf *b) {
-    pack_array(b, 13);
+    pack_array(b, 14);
     pack_str(b, s->generation);
     pack_int(b, (int64_t)number);
     pack_int(b, is_refresh);
@@ -193,37 +179,61 @@ static bool is_new(const struct write *w) {
     return w->kind == WRITE_CREATE || w->kind == WRITE_UPSERT;
 }
 
-// pack_bulk packs what `count` writes of new rows enter by key.
-static void pack_bulk(const struct schema *s, const struct write *w,
-                      uint32_t count, struct buf *b) {
-    const struct row **rows = xmalloc((count + 1) * sizeof rows[0]);
-    for (uint32_t i = 0; i < count; i++) {
-        rows[i] = w->new;
-        w = w->next;
+// name_lives gives new rows their versions.
+static void name_lives(struct write *w, uint32_t most,
+                       const char creation[ROW_CREATION]) {
+    for (uint32_t i = 0; w && i < most; i++, w = w->next) {
+        if (is_new(w)) {
+            memset(w->new->version, 0, ROW_VERSION);
+            memcpy(w->new->version, creation, ROW_CREATION);
+        }
     }
-    bulk_pack(s, rows, count, b);
-    free(rows);
 }
 
-uint32_t batch_pack_rows(const struct schema *s, struct write *first,
-                         uint32_t most, size_t bytes, struct buf *b) {
-    // other kinds may follow a row of their own batch: then in the rows' order
-    bool is_bulk = true;
+// count_alike returns how many of the writes, if they are nothing but new rows
+// that have ids (or have none), go into a batch; else 0.
+static uint32_t count_alike(const struct write *first, uint32_t most,
+                            size_t bytes) {
+    size_t size = 0;
     uint32_t n = 0;
-    for (struct write *w = first; w && n < most; w = w->next) {
-        is_bulk = is_bulk && is_new(w);
+    for (const struct write *w = first; w && n < most && size < bytes;
+         w = w->next) {
+        if (!is_new(w) || w->kind != first->kind ||
+            (w->id_len == 0) != (first->id_len == 0)) {
+            return 0;
+        }
+        size += w->new->size;
         n++;
     }
+    return n;
+}
+
+static uint32_t pack_rows(const struct schema *s, struct write *first,
+                          uint32_t most, size_t bytes, struct buf *b) {
+    uint32_t items = 0, n = 0;
     size_t at = pack_array32(b);
-    uint32_t items = 0;
-    n = 0;
     for (struct write *w = first; w && n < most && (n == 0 || b->len < bytes);
          w = w->next) {
-        items += pack_write(s, w, is_bulk, b);
+        items += pack_write(s, w, b);
         n++;
     }
     pack_set_array32(b, at, items);
-    pack_bulk(s, first, is_bulk ? n : 0, b);
+    return n;
+}
+
+uint32_t batch_pack_rows(const struct schema *s, struct write *first,
+                         uint32_t most, size_t bytes,
+                         const char creation[ROW_CREATION], struct buf *b) {
+    name_lives(first, most, creation);
+    uint32_t n = count_alike(first, most, bytes);
+    if (n) {
+        pack_array(b, 0);
+        fresh_pack(s, first, n, b);
+    } else {
+        n = pack_rows(s, first, most, bytes, b);
+        pack_array(b, 0);
+        pack_array(b, 0);
+    }
     if (s->has_ttl) {
         pack_key(b, s, key_expires);
     } else {

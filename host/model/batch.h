@@ -11,11 +11,12 @@ void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
                      struct buf *b);
 
 // batch_pack_rows packs up to `most` of the writes, but no second one once the
-// batch has so many bytes; then what follows the rows. It gives saves their
-// next versions, and notes which unique fields each write claims. Returns how
-// many.
+// batch has so many bytes; then what follows the rows. New rows get versions
+// that begin with `creation`, which no other batch has; saves get their next
+// versions. It notes which unique fields each write claims. Returns how many.
 uint32_t batch_pack_rows(const struct schema *s, struct write *first,
-                         uint32_t most, size_t bytes, struct buf *b);
+                         uint32_t most, size_t bytes,
+                         const char creation[ROW_CREATION], struct buf *b);
 
 // batch_merge makes w's change apply to the row as it is now: fields that w
 // does not change keep what somebody else wrote. It takes `now` over. Returns

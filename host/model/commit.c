@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/pack.h"
 #include "model/batch.h"
@@ -17,6 +18,8 @@ static const uint64_t refresh_ms = 3600 * 1000;
 static const uint64_t give_up_ms = 15 * 1000;
 
 __asm__(".pushsection .rodata; apply_lua: .incbin \"host/model/apply.lua\"; "
+        ".incbin \"host/model/apply_new.lua\"; "
+        ".incbin \"host/model/apply_rows.lua\"; "
         "apply_lua_end: .byte 0; .popsection");
 extern const char apply_lua[], apply_lua_end[];
 
@@ -46,6 +49,16 @@ static void pack_head(struct commit *c, struct batch *b) {
     b->head_len = b->packed.len;
 }
 
+// name_creation writes what names the lives of the rows that a batch makes. It
+// is as good as random: of the host's random name and the batch's number.
+static void name_creation(const struct commit *c, char out[ROW_CREATION]) {
+    char seed[sizeof c->host + sizeof c->number];
+    memcpy(seed, c->host, sizeof c->host);
+    memcpy(seed + sizeof c->host, &c->number, sizeof c->number);
+    struct hash128 h = hash128(seed, sizeof seed);
+    memcpy(out, &h, ROW_CREATION);
+}
+
 // next_batch takes up to `most` of the queued writes.
 static struct batch *next_batch(struct commit *c, uint32_t most) {
     struct batch *b = xcalloc(1, sizeof *b);
@@ -53,8 +66,10 @@ static struct batch *next_batch(struct commit *c, uint32_t most) {
     b->since_ms = uv_now(c->rt->loop);
     b->number = ++c->number;
     pack_head(c, b);
-    uint32_t n =
-        batch_pack_rows(c->schema, c->first, most, batch_bytes, &b->packed);
+    char creation[ROW_CREATION];
+    name_creation(c, creation);
+    uint32_t n = batch_pack_rows(c->schema, c->first, most, batch_bytes,
+                                 creation, &b->packed);
     struct write *last = c->first;
     for (uint32_t i = 1; i < n; i++) {
         last = last->next;
@@ -145,6 +160,12 @@ static void fail_queue(struct commit *c) {
     }
 }
 
+static void launch(struct commit *c, uint32_t most) {
+    struct batch *b = next_batch(c, most);
+    c->flying[b->number % 2] = b;
+    send_batch(b, false);
+}
+
 // flush sends what is queued. Many writes with nothing under way are shared
 // out between two batches, so that one is applied while the other is answered.
 static void flush(struct commit *c) {
@@ -158,9 +179,7 @@ static void flush(struct commit *c) {
             uint32_t half = (c->count + 1) / 2;
             most = half < COMMIT_BATCH_ROWS ? half : COMMIT_BATCH_ROWS;
         }
-        struct batch *b = next_batch(c, most);
-        c->flying[b->number % 2] = b;
-        send_batch(b, false);
+        launch(c, most);
     }
 }
 
@@ -579,17 +598,28 @@ static void on_defer(struct defer *d) {
         (struct commit *)(void *)((char *)d - offsetof(struct commit, defer)));
 }
 
+// start sends a whole batch as soon as there is one, so that the server works
+// while the turn goes on.
+static void start(struct commit *c) {
+    if (c->count >= COMMIT_BATCH_ROWS && !c->flying[(c->number + 1) % 2] &&
+        *c->client) {
+        launch(c, COMMIT_BATCH_ROWS);
+    }
+}
+
 void commit_add(struct commit *c, struct write *w) {
     // an id from a counter nobody else knows; increments may overtake each
     // other
     if (w->id_len == 0 || w->kind == WRITE_INCREMENT) {
         enqueue(c, w);
+        start(c);
         return;
     }
     struct write *first = *(struct write **)tsearch(w, &c->rows, by_id);
     if (first == w) {
         w->is_registered = true;
         enqueue(c, w);
+        start(c);
         return;
     }
     w->next = NULL;

@@ -24,11 +24,10 @@ struct commit {
     // the batches under way by the parity of their numbers: the journal keeps
     // one verdict of each
     struct batch *flying[2];
-    uint64_t number;    // of the last batch
-    uint64_t creations; // of rows so far
-    char host[17];      // names this host's journal
-    uint64_t stamp;     // of the batch sent last; begins at random
-    char sha[41];       // of apply.lua, once the server told it
+    uint64_t number; // of the last batch
+    char host[17];   // names this host's journal
+    uint64_t stamp;  // of the batch sent last; begins at random
+    char sha[41];    // of apply.lua, once the server told it
     bool is_sha_asked;
     uint64_t refreshed_ms; // when the journal's expiry was last renewed
     uint64_t told_ms;      // when a damaged index was last told of

@@ -67,12 +67,8 @@ static void take_id(struct entries *list) {
     key_ids_prefix(&list->e.key, s);
     buf_addu(&list->e.key, list->row->ordinal / s->ids_piece);
     uint32_t at = list->row->ordinal % s->ids_piece;
-    char bytes[16] = {0};
-    if (s->id_width == 8) {
-        packed_put(bytes, 8, (uint64_t)(int64_t)index_number(id));
-    } else if (s->id_width == 16) {
-        value_parse_uuid(id.p, id.len, (unsigned char *)bytes);
-    }
+    char bytes[16];
+    index_id_bytes(s, id, bytes);
     if (s->id_width) {
         buf_addu(&list->e.member, (uint64_t)at * (uint64_t)s->id_width);
         buf_add(&list->e.value, bytes, (size_t)s->id_width);

@@ -27,6 +27,15 @@ void index_put_ordinal(unsigned char out[4], uint32_t ordinal) {
     }
 }
 
+void index_id_bytes(const struct schema *s, struct value id, char out[16]) {
+    memset(out, 0, 16);
+    if (s->id_width == 8) {
+        packed_put(out, 8, (uint64_t)(int64_t)index_number(id));
+    } else if (s->id_width == 16) {
+        value_parse_uuid(id.p, id.len, (unsigned char *)out);
+    }
+}
+
 uint32_t index_member_ordinal(const char *member, size_t len) {
     const unsigned char *u = (const unsigned char *)member + len - 4;
     return len < 4 ? ROW_NO_ORDINAL

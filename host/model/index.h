@@ -80,6 +80,10 @@ uint64_t index_rank(const struct field *f, struct value v);
 // endian, so that ties are in the order of ordinals.
 void index_put_ordinal(unsigned char out[4], uint32_t ordinal);
 
+// index_id_bytes writes an id as @ids has it, in s->id_width bytes; zeros if it
+// has none yet.
+void index_id_bytes(const struct schema *s, struct value id, char out[16]);
+
 // index_member_ordinal returns the ordinal at the end of a member of an ordered
 // index, ROW_NO_ORDINAL if it has none.
 uint32_t index_member_ordinal(const char *member, size_t len);

@@ -109,7 +109,7 @@ static void assert_packed(struct buf *b, const char *expected) {
 static void assert_write_of(const struct schema *s, struct write *w,
                             const char *expected) {
     struct buf b = {0};
-    assert_int_equal(batch_pack_rows(s, w, 1, SIZE_MAX, &b), 1);
+    assert_int_equal(batch_pack_rows(s, w, 1, SIZE_MAX, "create", &b), 1);
     assert_packed(&b, expected);
     free_write(w);
 }
@@ -121,7 +121,9 @@ static void assert_write(struct write *w, const char *expected) {
 #define ADA                                                                    \
     "'age' '36' 'at' '5.5' 'email' 'a@b' 'gender' 'f' 'name' 'Ada' "           \
     "'note' 'n' 'score' '300'"
-#define REST "[8 15 'a@b' 3 21 'Ada']"
+#define NAMES  "['age' 'at' 'email' 'gender' 'name' 'note' 'score']"
+#define VALUES "['36' '5.5' 'a@b' 'f' 'Ada' 'n' '300']"
+#define REST   "[8 15 'a@b' 3 21 'Ada']"
 #define BULK                                                                   \
     "[5 5 1 1 '/' 6 10 '' 2 0 '5.5' 1 17 '=f' 2 0 '1' "                        \
     "5 29 4 1 '\\0\\0\\1-' 6 30 '' 2 0 '300']"
@@ -134,22 +136,72 @@ static void assert_write(struct write *w, const char *expected) {
 
 static void a_create_packs_the_whole_row(void **state) {
     (void)state;
-    struct write *w =
-        new_write(WRITE_CREATE, NULL, person(ada, "create\0\0\0\0"));
+    struct write *w = new_write(WRITE_CREATE, NULL, person(ada, "##########"));
     w->life = 1500;
-    assert_write(w, "[0 '1' '' 'create\\0\\0\\0\\0' 14 0 [15 'a@b'] " REST
-                    " '' 1500 " ADA "] " BULK " ''");
-    w = new_write(WRITE_UPSERT, NULL, person(ada, "create\0\0\0\0"));
+    assert_write(w, "[] [0 'create\\0\\0\\0\\0' '' ['{p}:1'] " NAMES " " VALUES
+                    " 1 [[15 'a@b']] [" REST "] [1500]] " BULK " ''");
+    w = new_write(WRITE_UPSERT, NULL, person(ada, "##########"));
     w->dirty = mask(F_AGE); // only for the save that it may become
-    assert_write(w, "[6 '1' '' 'create\\0\\0\\0\\0' 14 0 [15 'a@b'] " REST
-                    " '' 0 " ADA "] " BULK " ''");
-    // one without values: nothing is removed, as there was nothing
+    assert_write(w, "[] [6 'create\\0\\0\\0\\0' '' ['{p}:1'] " NAMES " " VALUES
+                    " 1 [[15 'a@b']] [" REST "] 0] " BULK " ''");
+    // one without values, whose id the counter gives
     const char *blank[F_COUNT] = {"1"};
-    w = new_write(WRITE_CREATE, NULL, person(blank, "create\0\0\0\0"));
+    w = new_write(WRITE_CREATE, NULL, person(blank, "##########"));
     w->id_len = 0;
     w->life = -1;
-    assert_write(w, "[0 '' '' 'create\\0\\0\\0\\0' 0 0 0 0 '' -1] "
+    assert_write(w, "[] [0 'create\\0\\0\\0\\0' '' 1 [] [] 1 0 0 [-1]] "
                     "[1 17 '?' 2 0 '1' 1 21 '?' 2 0 '1'] ''");
+}
+
+static void new_rows_share_names_and_say_what_they_lack(void **state) {
+    (void)state;
+    static const char *const bob[] = {"2",  "40", NULL, NULL,
+                                      NULL, NULL, NULL, NULL};
+    static const char *const cid[] = {"3",  NULL, NULL, "c@d",
+                                      NULL, NULL, NULL, NULL};
+    struct write *a = new_write(WRITE_CREATE, NULL, person(bob, "##########"));
+    struct write *b = new_write(WRITE_CREATE, NULL, person(cid, "##########"));
+    b->id[0] = '2';
+    a->next = b;
+    struct buf packed = {0};
+    assert_int_equal(
+        batch_pack_rows(&schema, a, 2, SIZE_MAX, "create", &packed), 2);
+    assert_packed(&packed,
+                  "[] [0 'create\\0\\0\\0\\0' '' ['{p}:1' '{p}:2'] "
+                  "['age' 'email'] ['40' 0 0 'c@d'] 0 [0 [15 'c@d']] "
+                  "[0 [8 15 'c@d']] 0] "
+                  "[5 5 1 1 '3\\0' 1 17 '?' 2 0 '3' 1 21 '?' 2 0 '3'] ''");
+    assert_memory_equal(a->new->version, "create\0\0\0\0", ROW_VERSION);
+    assert_memory_equal(b->new->version, "create\0\0\0\0", ROW_VERSION);
+    assert_int_equal(b->claimed[0], F_EMAIL);
+    free_write(a);
+    free_write(b);
+}
+
+// Creates beside upserts, or with ids beside without, go row by row.
+static void new_rows_of_two_kinds_are_no_columns(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct write *a =
+            new_write(WRITE_CREATE, NULL, person(ada, "##########"));
+        struct write *b = new_write(i ? WRITE_UPSERT : WRITE_CREATE, NULL,
+                                    person(ada, "##########"));
+        b->id_len = i ? 1 : 0;
+        a->next = b;
+        struct buf packed = {0}, text = {0};
+        assert_int_equal(
+            batch_pack_rows(&schema, a, 2, SIZE_MAX, "create", &packed), 2);
+        buf_printf(&text,
+                   "[0 '1' '' 'create\\0\\0\\0\\0' 14 0 [15 'a@b'] " ENTER
+                   " '' 0 " ADA
+                   " %s '' 'create\\0\\0\\0\\0' 14 0 [15 'a@b'] " ENTER
+                   " '' 0 " ADA "] [] [] ''",
+                   i ? "6 '1'" : "0 ''");
+        assert_packed(&packed, buf_cstr(&text));
+        buf_clear(&text);
+        free_write(a);
+        free_write(b);
+    }
 }
 
 static void a_save_packs_what_is_dirty(void **state) {
@@ -157,19 +209,21 @@ static void a_save_packs_what_is_dirty(void **state) {
     struct write *w = new_write(WRITE_SAVE, person(ada, "create\0\0\1\xff"),
                                 ada_with(F_EMAIL, "x", "##########"));
     w->dirty = mask(F_EMAIL) | mask(F_ID);
-    assert_write(w, "[1 '1' 'create\\0\\0\\1\\255' 'create\\0\\0\\2\\0' 2 "
-                    "0 [15 'x'] [9 15 'a@b' 8 15 'x'] '' 0 'email' 'x'] [] ''");
+    assert_write(w,
+                 "[1 '1' 'create\\0\\0\\1\\255' 'create\\0\\0\\2\\0' 2 "
+                 "0 [15 'x'] [9 15 'a@b' 8 15 'x'] '' 0 'email' 'x'] [] [] ''");
     w = new_write(WRITE_SAVE, person(ada, "create\0\0\0\0"),
                   ada_with(F_NAME, NULL, "##########"));
     w->dirty = mask(F_NAME) | mask(F_NOTE);
-    assert_write(w, "[1 '1' 'create\\0\\0\\0\\0' 'create\\0\\0\\0\\1' 2 "
-                    "['name'] 0 [4 21 'Ada' 1 21 '?'] '' 0 'note' 'n'] [] ''");
+    assert_write(w,
+                 "[1 '1' 'create\\0\\0\\0\\0' 'create\\0\\0\\0\\1' 2 "
+                 "['name'] 0 [4 21 'Ada' 1 21 '?'] '' 0 'note' 'n'] [] [] ''");
     // nothing is dirty: only the version and the life change
     w = new_write(WRITE_SAVE, person(ada, "create\0\0\0\0"),
                   person(ada, "##########"));
     w->life = 5;
     assert_write(w, "[1 '1' 'create\\0\\0\\0\\0' 'create\\0\\0\\0\\1' "
-                    "0 0 0 0 '' 5] [] ''");
+                    "0 0 0 0 '' 5] [] [] ''");
 }
 
 static void a_save_of_an_unknown_row_finds_out_by_a_conflict(void **state) {
@@ -177,16 +231,18 @@ static void a_save_of_an_unknown_row_finds_out_by_a_conflict(void **state) {
     struct write *w = new_write(WRITE_SAVE, NULL, NULL);
     w->increments = xcalloc(1, sizeof w->increments[0]);
     w->increment_count = 1;
-    assert_write(w, "[1 '1' '' '' 0 0 0 0 '' 0] [] ''");
+    assert_write(w, "[1 '1' '' '' 0 0 0 0 '' 0] [] [] ''");
 }
 
 static void deletes_and_sweeps_leave_every_index(void **state) {
     (void)state;
     struct row *r = person(ada, "create\0\0\0\3");
     assert_write(new_write(WRITE_DELETE, row_copy(r), NULL),
-                 "[2 '1' 'create\\0\\0\\0\\3' '' 0 0 0 " LEAVE " '' 0] [] ''");
+                 "[2 '1' 'create\\0\\0\\0\\3' '' 0 0 0 " LEAVE
+                 " '' 0] [] [] ''");
     assert_write(new_write(WRITE_SWEEP, r, NULL),
-                 "[5 '1' 'create\\0\\0\\0\\3' '' 0 0 0 " LEAVE " '' 0] [] ''");
+                 "[5 '1' 'create\\0\\0\\0\\3' '' 0 0 0 " LEAVE
+                 " '' 0] [] [] ''");
 }
 
 static void an_index_write_enters_all_or_what_is_built(void **state) {
@@ -196,15 +252,15 @@ static void an_index_write_enters_all_or_what_is_built(void **state) {
     w->is_whole = true;
     w->life = INDEX_RENUMBER;
     assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' 0 0 [15 'a@b'] " ENTER
-                    " '' 2] [] ''");
+                    " '' 2] [] [] ''");
     schema.fields[F_NAME].is_building = true;
     w = new_write(WRITE_INDEX, row_copy(r), NULL);
     assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' 0 0 [15 'a@b'] "
-                    "[3 21 'Ada'] '' 0] [] ''");
+                    "[3 21 'Ada'] '' 0] [] [] ''");
     schema.fields[F_NAME].is_building = false;
     w = new_write(WRITE_INDEX, r, NULL);
     assert_write(w, "[4 '1' 'create\\0\\0\\0\\0' '' 0 0 [15 'a@b'] 0 '' 0] "
-                    "[] ''");
+                    "[] [] ''");
 }
 
 // with_increments adds them to a write.
@@ -222,13 +278,14 @@ static void increments_name_limits_and_indexes(void **state) {
     static const char expected[] = "'age' '1' 1 '-10' '150' 0 5 1 '-10' "
                                    "'score' '-70000' 1 '0' '70000' 30 29 4 '0'";
     struct buf text = {0};
-    buf_printf(&text, "[3 '1' '' '' 18 0 0 0 '' 0 %s] [] ''", expected);
+    buf_printf(&text, "[3 '1' '' '' 18 0 0 0 '' 0 %s] [] [] ''", expected);
     assert_write(
         with_increments(new_write(WRITE_INCREMENT, NULL, NULL), list, 2),
         buf_cstr(&text));
     // of an old row only which life it is counts
     text.len = 0;
-    buf_printf(&text, "[3 '1' 'create' '' 18 0 0 0 '' 0 %s] [] ''", expected);
+    buf_printf(&text, "[3 '1' 'create' '' 18 0 0 0 '' 0 %s] [] [] ''",
+               expected);
     struct row *old = person(ada, "create\0\0\0\5");
     assert_write(
         with_increments(new_write(WRITE_INCREMENT, old, NULL), list, 2),
@@ -244,7 +301,7 @@ static void increments_without_limits_have_none(void **state) {
     assert_write_of(
         &s, with_increments(new_write(WRITE_INCREMENT, NULL, NULL), list, 1),
         "[3 '1' '' '' 9 0 0 0 '\\0\\0\\0\\0\\0\\0\\0\\1' 0 "
-        "'rank' '-0.1' 0 '' '' 22 0 0 '0'] [] ''");
+        "'rank' '-0.1' 0 '' '' 22 0 0 '0'] [] [] ''");
     schema_clear(&s);
 }
 
@@ -269,14 +326,16 @@ static void ids_are_packed_as_their_column_has_them(void **state) {
         begin_schema(&s, "m", list[i].type);
         finish_schema(&s);
         struct write *w = new_write(WRITE_CREATE, NULL, NULL);
+        bool is_given = list[i].id[0] != '\0';
         w->new = make_row(1, &list[i].id);
         free(w->id);
         w->id = xstrdup(list[i].id);
         w->id_len = strlen(w->id);
         buf_printf(&text,
-                   "[0 '%s' '' '\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0' 0 0 0 0 %s 0] "
+                   "[] [0 'create\\0\\0\\0\\0' %s %s%s%s [] [] 1 0 0 0] "
                    "[] ''",
-                   list[i].id, list[i].packed);
+                   list[i].packed, is_given ? "['{m}:" : "1", list[i].id,
+                   is_given ? "']" : "");
         assert_write_of(&s, w, buf_cstr(&text));
         buf_clear(&text);
         schema_clear(&s);
@@ -291,16 +350,16 @@ static void batches_begin_with_keys_and_end_with_the_expiries(void **state) {
     add_field(&s, "v", FIELD_STRING)->is_unique = true;
     finish_schema(&s);
     batch_pack_head(&s, (uint64_t)1 << 40, true, &b);
-    assert_int_equal(batch_pack_rows(&s, NULL, 5, SIZE_MAX, &b), 0);
+    assert_int_equal(batch_pack_rows(&s, NULL, 5, SIZE_MAX, "create", &b), 0);
     buf_printf(&text,
                "['%s' 1099511627776 1 '{m}:' '{m}/@rows.' '{m}/@ids.' 16 1023 "
                "'{m}/@stamps' "
-               "['' '' '' '' '' '' '{m}/v!' ''] [] [] '']",
+               "['' '' '' '' '' '' '{m}/v!' ''] [] [] [] '']",
                s.generation);
     assert_packed(&b, buf_cstr(&text));
     s.has_ttl = true;
-    batch_pack_rows(&s, NULL, 5, SIZE_MAX, &b);
-    assert_packed(&b, "[] [] '{m}/@expires'");
+    batch_pack_rows(&s, NULL, 5, SIZE_MAX, "create", &b);
+    assert_packed(&b, "[] [] [] '{m}/@expires'");
     buf_clear(&text);
     schema_clear(&s);
 }
@@ -324,9 +383,11 @@ static struct write *chain(struct write *list[], uint32_t count,
 static uint32_t count_bulk(struct write *first, uint32_t most, size_t bytes,
                            uint32_t packed) {
     struct buf b = {0};
-    assert_int_equal(batch_pack_rows(&schema, first, most, bytes, &b), packed);
+    assert_int_equal(batch_pack_rows(&schema, first, most, bytes, "create", &b),
+                     packed);
     struct unpack u = unpack_from(&b);
     struct buf rows = {0};
+    spell(&u, &rows);
     spell(&u, &rows);
     uint32_t n = unpack_array(&u);
     assert_false(u.is_bad);
@@ -392,7 +453,7 @@ static void a_merge_keeps_what_is_not_dirty(void **state) {
     // what goes out leads from theirs to the merged one
     assert_write(w, "[1 '1' 'create\\0\\0\\0\\4' 'create\\0\\0\\0\\5' "
                     "2 ['gender' 'note'] 0 [5 5 1 '0' 2 17 '=m' 1 17 '?'] "
-                    "'' 0 'age' '37'] [] ''");
+                    "'' 0 'age' '37'] [] [] ''");
 }
 
 static void a_merged_delete_leaves_what_is_there_now(void **state) {
@@ -405,7 +466,7 @@ static void a_merged_delete_leaves_what_is_there_now(void **state) {
     assert_ptr_equal(w->old, now);
     assert_write(w, "[2 '1' 'create\\0\\0\\0\\4' '' 0 0 0 "
                     "[5 5 1 '\\0' 9 15 'c@d' 2 17 '=m' 2 21 '?' "
-                    "5 29 4 '\\0\\0\\0\\0' 7 30] '' 0] [] ''");
+                    "5 29 4 '\\0\\0\\0\\0' 7 30] '' 0] [] [] ''");
 }
 
 static void increments_add_to_what_is_there_now(void **state) {
@@ -430,7 +491,7 @@ static void increments_add_to_what_is_there_now(void **state) {
     assert_write(w, "[1 '1' 'create\\0\\0\\0\\4' 'create\\0\\0\\0\\5' "
                     "6 0 0 [5 5 1 '=' 2 21 '?' 3 21 'Al' "
                     "5 29 4 '\\0\\0\\0\\1' 6 30 '0'] '' 0 "
-                    "'age' '50' 'name' 'Al' 'score' '0'] [] ''");
+                    "'age' '50' 'name' 'Al' 'score' '0'] [] [] ''");
     // without a row of its own, too
     w = with_increments(new_write(WRITE_SAVE, NULL, NULL), list, 1);
     struct row *now = person(theirs, "create\0\0\0\4");
@@ -628,6 +689,8 @@ static void no_beginning_of_a_row_is_read_past_its_end(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_create_packs_the_whole_row),
+        cmocka_unit_test(new_rows_share_names_and_say_what_they_lack),
+        cmocka_unit_test(new_rows_of_two_kinds_are_no_columns),
         cmocka_unit_test(a_save_packs_what_is_dirty),
         cmocka_unit_test(a_save_of_an_unknown_row_finds_out_by_a_conflict),
         cmocka_unit_test(deletes_and_sweeps_leave_every_index),
