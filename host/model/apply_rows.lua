@@ -392,58 +392,62 @@ local function set_life(key, life)
   end
 end
 
--- number_text is the shortest text that reads back as the same number.
-local function number_text(v)
-  if v == floor(v) and math.abs(v) <= 2 ^ 53 then return format("%.0f", v) end
-  for digits = math.abs(v) < 2.2250738585072014e-308 and 1 or 15, 17 do
-    local text = format("%." .. digits .. "g", v)
-    if tonumber(text) == v then
-      return (text:gsub("e([+-]?)0*", function(sign) return sign == "-" and "e-" or "e" end))
+local increment, has_increments = nil, false
+for i = 1, count do has_increments = has_increments or rows[places[i] + 1] == INCREMENT end
+if has_increments then
+  -- number_text is the shortest text that reads back as the same number.
+  local function number_text(v)
+    if v == floor(v) and math.abs(v) <= 2 ^ 53 then return format("%.0f", v) end
+    for digits = math.abs(v) < 2.2250738585072014e-308 and 1 or 15, 17 do
+      local text = format("%." .. digits .. "g", v)
+      if tonumber(text) == v then
+        return (text:gsub("e([+-]?)0*", function(sign) return sign == "-" and "e-" or "e" end))
+      end
     end
   end
-end
 
--- packed_bytes is v, a column's least being `least`, as the column stores it.
-local function packed_bytes(v, least, width)
-  if width < 8 then return pack(">I" .. width, v - least + 1) end
-  local high, low = floor(v / 4294967296), floor(least / 4294967296)
-  local rest = v - high * 4294967296 - (least - low * 4294967296) + 1
-  local carry = floor(rest / 4294967296)
-  return pack(">I4I4", high - low + carry, rest - carry * 4294967296)
-end
-
-local function next_version(version)
-  local writes = struct.unpack(">I4", version, 7)
-  return version:sub(1, 6) .. pack(">I4", (writes + 1) % 4294967296)
-end
-
--- increment adds to fields: first it looks whether all of them may be.
-local function increment(at, key)
-  local list, texts = { after(at) }, {}
-  for i = 1, #list, 9 do
-    local before = tonumber(call("HGET", key, list[i]) or 0)
-    local v = before + list[i + 1]
-    local least, most, is_integer = list[i + 3], list[i + 4], list[i + 2] == 1
-    local is_wrong = v ~= v or v == math.huge or v == -math.huge
-      or is_integer and (v > 2 ^ 53 or v < -2 ^ 53 or v - list[i + 1] ~= before)
-    if is_wrong or least ~= "" and v < tonumber(least) or most ~= "" and v > tonumber(most) then
-      return { RANGE, (i - 1) / 9, is_wrong and tostring(v) or number_text(v) }
-    end
-    texts[i] = is_integer and format("%.0f", v) or number_text(v)
+  -- packed_bytes is v, a column's least being `least`, as the column stores it.
+  local function packed_bytes(v, least, width)
+    if width < 8 then return pack(">I" .. width, v - least + 1) end
+    local high, low = floor(v / 4294967296), floor(least / 4294967296)
+    local rest = v - high * 4294967296 - (least - low * 4294967296) + 1
+    local carry = floor(rest / 4294967296)
+    return pack(">I4I4", high - low + carry, rest - carry * 4294967296)
   end
-  local version = next_version(call("HGET", key, "_v"))
-  for i = 1, #list, 9 do
-    call("HSET", key, list[i], texts[i])
-    local v, zset, column, width = tonumber(texts[i]), list[i + 5], list[i + 6], list[i + 7]
-    if zset ~= 0 then put_member(keys[zset], texts[i], pack(">I4", ordinal)) end
-    if column ~= 0 then
-      stamp_segment()
-      put_bytes(keys[column] .. segment, offset * width, packed_bytes(v, tonumber(list[i + 8]),
-        width))
-    end
+
+  local function next_version(version)
+    local writes = struct.unpack(">I4", version, 7)
+    return version:sub(1, 6) .. pack(">I4", (writes + 1) % 4294967296)
   end
-  call("HSET", key, "_v", version)
-  return { ROW, call("HGETALL", key) }
+
+  -- increment adds to fields: first it looks whether all of them may be.
+  function increment(at, key)
+    local list, texts = { after(at) }, {}
+    for i = 1, #list, 9 do
+      local before = tonumber(call("HGET", key, list[i]) or 0)
+      local v = before + list[i + 1]
+      local least, most, is_integer = list[i + 3], list[i + 4], list[i + 2] == 1
+      local is_wrong = v ~= v or v == math.huge or v == -math.huge
+        or is_integer and (v > 2 ^ 53 or v < -2 ^ 53 or v - list[i + 1] ~= before)
+      if is_wrong or least ~= "" and v < tonumber(least) or most ~= "" and v > tonumber(most) then
+        return { RANGE, (i - 1) / 9, is_wrong and tostring(v) or number_text(v) }
+      end
+      texts[i] = is_integer and format("%.0f", v) or number_text(v)
+    end
+    local version = next_version(call("HGET", key, "_v"))
+    for i = 1, #list, 9 do
+      call("HSET", key, list[i], texts[i])
+      local v, zset, column, width = tonumber(texts[i]), list[i + 5], list[i + 6], list[i + 7]
+      if zset ~= 0 then put_member(keys[zset], texts[i], pack(">I4", ordinal)) end
+      if column ~= 0 then
+        stamp_segment()
+        put_bytes(keys[column] .. segment, offset * width, packed_bytes(v, tonumber(list[i + 8]),
+          width))
+      end
+    end
+    call("HSET", key, "_v", version)
+    return { ROW, call("HGETALL", key) }
+  end
 end
 
 local function remove(at, key)
@@ -503,74 +507,77 @@ local function apply(at)
   return store(at, key, is_new, is_given)
 end
 
--- What a batch of new rows enters by key (host/model/bulk.h). Where each row was
--- stored and has the ordinal after that of the row before, the bits of 32 rows are
--- one number, and a column's bytes one string; else each row is entered by itself.
-local is_run
+local enter_bulk
+if new_kind then
+  -- What a batch of new rows enters by key (host/model/bulk.h). Where each row was
+  -- stored and has the ordinal after that of the row before, the bits of 32 rows are
+  -- one number, and a column's bytes one string; else each row is entered by itself.
+  local is_run
 
-local function is_one_run(ordinals)
-  local first = ordinals[1]
-  if not first or first % SEGMENT + count > SEGMENT then return false end
-  for i = 2, count do
-    if ordinals[i] ~= first + i - 1 then return false end
+  local function is_one_run(ordinals)
+    local first = ordinals[1]
+    if not first or first % SEGMENT + count > SEGMENT then return false end
+    for i = 2, count do
+      if ordinals[i] ~= first + i - 1 then return false end
+    end
+    set_place(first)
+    return true
   end
-  set_place(first)
-  return true
-end
 
-local function enter_bits(ordinals, column, suffix, word, mask)
-  local len = math.min(32, count - word * 32)
-  if is_run then
-    put_bits(column .. segment .. suffix, "u" .. len, format("%d", offset + word * 32), mask)
-    return
-  end
-  local rest, bit = tonumber(mask), 2 ^ len
-  for i = word * 32 + 1, word * 32 + len do
-    bit = bit / 2
-    if rest >= bit then
-      rest = rest - bit
-      if ordinals[i] then
-        set_place(ordinals[i])
-        put_bits(column .. segment .. suffix, "u1", offset_text, "1")
+  local function enter_bits(ordinals, column, suffix, word, mask)
+    local len = math.min(32, count - word * 32)
+    if is_run then
+      put_bits(column .. segment .. suffix, "u" .. len, format("%d", offset + word * 32), mask)
+      return
+    end
+    local rest, bit = tonumber(mask), 2 ^ len
+    for i = word * 32 + 1, word * 32 + len do
+      bit = bit / 2
+      if rest >= bit then
+        rest = rest - bit
+        if ordinals[i] then
+          set_place(ordinals[i])
+          put_bits(column .. segment .. suffix, "u1", offset_text, "1")
+        end
       end
     end
   end
-end
 
-local function enter_bytes(ordinals, column, width, bytes)
-  if is_run then
-    put_bytes(column .. segment, offset * width, bytes)
-    return
-  end
-  for i = 1, count do
-    if ordinals[i] then
-      set_place(ordinals[i])
-      put_bytes(column .. segment, offset * width, bytes:sub((i - 1) * width + 1, i * width))
+  local function enter_bytes(ordinals, column, width, bytes)
+    if is_run then
+      put_bytes(column .. segment, offset * width, bytes)
+      return
+    end
+    for i = 1, count do
+      if ordinals[i] then
+        set_place(ordinals[i])
+        put_bytes(column .. segment, offset * width, bytes:sub((i - 1) * width + 1, i * width))
+      end
     end
   end
-end
 
-local function enter_scores(ordinals, key, from, to)
-  for i = from, to, 2 do
-    local n = ordinals[bulk[i] + 1]
-    if n then put_member(key, bulk[i + 1], pack(">I4", n)) end
-  end
-end
-
-local function enter_bulk(ordinals)
-  is_run = is_one_run(ordinals)
-  local at = 1
-  while at < #bulk do
-    local op, key, argument, first = bulk[at], keys[bulk[at + 1]], bulk[at + 2], at + 4
-    local stop = first + bulk[at + 3]
-    if op == 1 then
-      for i = first, stop - 1, 2 do enter_bits(ordinals, key, argument, bulk[i], bulk[i + 1]) end
-    elseif op == 5 then
-      enter_bytes(ordinals, key, argument, bulk[first])
-    else
-      enter_scores(ordinals, key, first, stop - 1)
+  local function enter_scores(ordinals, key, from, to)
+    for i = from, to, 2 do
+      local n = ordinals[bulk[i] + 1]
+      if n then put_member(key, bulk[i + 1], pack(">I4", n)) end
     end
-    at = stop
+  end
+
+  function enter_bulk(ordinals)
+    is_run = is_one_run(ordinals)
+    local at = 1
+    while at < #bulk do
+      local op, key, argument, first = bulk[at], keys[bulk[at + 1]], bulk[at + 2], at + 4
+      local stop = first + bulk[at + 3]
+      if op == 1 then
+        for i = first, stop - 1, 2 do enter_bits(ordinals, key, argument, bulk[i], bulk[i + 1]) end
+      elseif op == 5 then
+        enter_bytes(ordinals, key, argument, bulk[first])
+      else
+        enter_scores(ordinals, key, first, stop - 1)
+      end
+      at = stop
+    end
   end
 end
 
@@ -585,7 +592,7 @@ for i = 1, count do
   end
   verdicts[i] = verdict
 end
-if #bulk > 0 then enter_bulk(ordinals) end
+if new_kind then enter_bulk(ordinals) end
 flush()
 
 return finish(verdicts)
