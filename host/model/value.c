@@ -399,46 +399,39 @@ void value_uuid7(char out[VALUE_UUID]) {
     value_format_uuid(out, bytes);
 }
 
-// hex_digit returns the value of a lower-case digit, or -1.
-static int hex_digit(char c) {
-    if (is_digit(c)) {
-        return c - '0';
-    }
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+// Where the bytes of a uuid stand in its text.
+static const unsigned char uuid_places[VALUE_UUID_BYTES] = {
+    0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34};
 
-// has_hyphen says whether one stands in front of a byte of a uuid.
-static bool has_hyphen(int byte) {
-    return byte == 4 || byte == 6 || byte == 8 || byte == 10;
-}
+// A lower-case digit's value + 1, 0 for what is none.
+static const unsigned char hex_digits[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
+    ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
+    ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16};
 
 int value_parse_uuid(const char *s, size_t len,
                      unsigned char out[VALUE_UUID_BYTES]) {
-    if (len != VALUE_UUID) {
+    if (len != VALUE_UUID || s[8] != '-' || s[13] != '-' || s[18] != '-' ||
+        s[23] != '-') {
         return -1;
     }
+    bool is_good = true;
     for (int i = 0; i < VALUE_UUID_BYTES; i++) {
-        if (has_hyphen(i) && *s++ != '-') {
-            return -1;
-        }
-        int high = hex_digit(*s++), low = hex_digit(*s++);
-        if (high < 0 || low < 0) {
-            return -1;
-        }
-        out[i] = (unsigned char)(high << 4 | low);
+        const unsigned char *p = (const unsigned char *)s + uuid_places[i];
+        unsigned char high = hex_digits[p[0]], low = hex_digits[p[1]];
+        is_good = is_good && high && low;
+        out[i] = (unsigned char)((high - 1) << 4 | ((low - 1) & 15));
     }
-    return 0;
+    return is_good ? 0 : -1;
 }
 
 void value_format_uuid(char out[VALUE_UUID],
                        const unsigned char bytes[VALUE_UUID_BYTES]) {
     static const char digits[] = "0123456789abcdef";
+    out[8] = out[13] = out[18] = out[23] = '-';
     for (int i = 0; i < VALUE_UUID_BYTES; i++) {
-        if (has_hyphen(i)) {
-            *out++ = '-';
-        }
-        *out++ = digits[bytes[i] >> 4];
-        *out++ = digits[bytes[i] & 15];
+        out[uuid_places[i]] = digits[bytes[i] >> 4];
+        out[uuid_places[i] + 1] = digits[bytes[i] & 15];
     }
 }
 
