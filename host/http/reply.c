@@ -67,20 +67,28 @@ static bool has_token(struct slice list, const char *token) {
     return false;
 }
 
+static int take_coding(struct http_reply *r, struct slice v) {
+    bool is_first = !r->chunked;
+    r->chunked = true;
+    return is_first && slice_equals(v, "chunked") ? HTTP_OK : 400;
+}
+
+// take_field: most fields are told by their length to be none that matters.
 static int take_field(struct http_reply *r, struct framing *f,
                       struct slice name, struct slice v) {
-    if (slice_equals(name, "content-length")) {
+    if (name.len == strlen("content-length") &&
+        slice_equals(name, "content-length")) {
         return take_length(r, v);
     }
-    if (slice_equals(name, "transfer-encoding")) {
-        bool is_first = !r->chunked;
-        r->chunked = true;
-        return is_first && slice_equals(v, "chunked") ? HTTP_OK : 400;
+    if (name.len == strlen("transfer-encoding") &&
+        slice_equals(name, "transfer-encoding")) {
+        return take_coding(r, v);
     }
-    if (slice_equals(name, "connection")) {
+    if (name.len == strlen("connection") && slice_equals(name, "connection")) {
         f->close = f->close || has_token(v, "close");
         f->keep_alive = f->keep_alive || has_token(v, "keep-alive");
-    } else if (slice_equals(name, "content-encoding")) {
+    } else if (name.len == strlen("content-encoding") &&
+               slice_equals(name, "content-encoding")) {
         bool is_gzip = slice_equals(v, "gzip") || slice_equals(v, "x-gzip");
         r->is_gzip = r->is_gzip || is_gzip;
         f->is_other = f->is_other || !(is_gzip || slice_equals(v, "identity"));

@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "core/runtime.h"
@@ -319,6 +320,25 @@ static int l_exchange_gc(lua_State *L) {
     return 0;
 }
 
+// url_fault(url) -> nothing; "character" if it has a space or a control
+// character in it, "scheme" if it is none of http or https
+static int l_url_fault(lua_State *L) {
+    size_t len;
+    const char *url = luaL_checklstring(L, 1, &len);
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)url[i] <= ' ' || url[i] == 127) {
+            lua_pushliteral(L, "character");
+            return 1;
+        }
+    }
+    if (strncasecmp(url, "http://", 7) != 0 &&
+        strncasecmp(url, "https://", 8) != 0) {
+        lua_pushliteral(L, "scheme");
+        return 1;
+    }
+    return 0;
+}
+
 // resolve(url, reference) -> the URL that it means there; nil and why
 static int l_resolve(lua_State *L) {
     char error[256];
@@ -346,9 +366,9 @@ static int l_resolve(lua_State *L) {
 
 int luaopen_neap_fetch(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"fetch", l_fetch},    {"open", l_open}, {"head", l_head},
-        {"read", l_read},      {"send", l_send}, {"close", l_close},
-        {"resolve", l_resolve}};
+        {"fetch", l_fetch},     {"open", l_open},          {"head", l_head},
+        {"read", l_read},       {"send", l_send},          {"close", l_close},
+        {"resolve", l_resolve}, {"url_fault", l_url_fault}};
     luaL_newmetatable(L, EXCHANGE);
     lua_pushcfunction(L, l_exchange_gc);
     lua_setfield(L, -2, "__gc");

@@ -99,10 +99,10 @@ local function check_url(url)
   if type(url) ~= "string" then
     error("bad argument #1 to 'fetch' (a URL expected, got " .. type(url) .. ")", 4)
   end
-  if url:find "[%z\1-\32\127]" then
+  local fault = core.url_fault(url)
+  if fault == "character" then
     error("fetch: the URL has a space, a line break or a control character in it", 4)
-  end
-  if not url:find "^[hH][tT][tT][pP][sS]?://" then
+  elseif fault then
     error(("fetch: '%s' is no URL of http or https"):format(url:sub(1, 60)), 4)
   end
 end
@@ -163,7 +163,7 @@ local function make_request(url, options)
     request.content_type = "application/x-www-form-urlencoded"
   end
   request.method = options.method or (request.body ~= nil and "POST" or "GET")
-  if not request.method:find(TOKEN) then
+  if not idempotent[request.method] and not request.method:find(TOKEN) then
     error(("fetch: the method '%s' is no token"):format(request.method:sub(1, 60)), 4)
   end
   if request.method == "HEAD" and request.body ~= nil then
@@ -312,10 +312,10 @@ local function redirected(request, res)
   local location = res.headers.location
   if not location then return nil end
   local url, why = core.resolve(request.url, location)
-  if not url or not url:find "^[hH][tT][tT][pP][sS]?://" then
+  local fault = not url and "scheme" or core.url_fault(url)
+  if fault == "scheme" then
     fail("http.redirect", "receive", "the redirect leads nowhere: %s", why or "not to http")
-  end
-  if url:find "[%z\1-\32\127]" then
+  elseif fault then
     fail("http.redirect", "receive", "the redirect has a control character in it")
   end
   local following = { url = url, method = request.method, headers = request.headers,
