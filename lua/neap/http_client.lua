@@ -152,27 +152,26 @@ local function make_fields(request)
   return fields[1] and table.concat(fields) or nil
 end
 
+-- body_of returns the body that the options ask for, and its type.
+local function body_of(options)
+  if options.json ~= nil then return json.encode(options.json), "application/json" end
+  if options.form then return M.encode_form(options.form), "application/x-www-form-urlencoded" end
+  return options.body, nil
+end
+
 -- make_request returns what is to be sent.
 local function make_request(url, options)
+  local body, content_type = body_of(options)
+  local method = options.method or (body ~= nil and "POST" or "GET")
+  if not idempotent[method] and not method:find(TOKEN) then
+    error(("fetch: the method '%s' is no token"):format(method:sub(1, 60)), 4)
+  end
+  if method == "HEAD" and body ~= nil then error("fetch: a HEAD has no body", 4) end
+  if method == "CONNECT" then error("fetch: CONNECT is the proxy option's", 4) end
   local request = { url = options.query and add_query(url, options.query) or url,
-    headers = options.headers, body = options.body }
-  if options.json ~= nil then
-    request.body, request.content_type = json.encode(options.json), "application/json"
-  elseif options.form then
-    request.body = M.encode_form(options.form)
-    request.content_type = "application/x-www-form-urlencoded"
-  end
-  request.method = options.method or (request.body ~= nil and "POST" or "GET")
-  if not idempotent[request.method] and not request.method:find(TOKEN) then
-    error(("fetch: the method '%s' is no token"):format(request.method:sub(1, 60)), 4)
-  end
-  if request.method == "HEAD" and request.body ~= nil then
-    error("fetch: a HEAD has no body", 4)
-  end
-  if request.method == "CONNECT" then
-    error("fetch: CONNECT is the proxy option's", 4)
-  end
-  request.fields = make_fields(request)
+    headers = options.headers, body = body, content_type = content_type, method = method,
+    fields = nil }
+  if options.headers or content_type then request.fields = make_fields(request) end
   return request
 end
 

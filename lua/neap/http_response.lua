@@ -73,7 +73,8 @@ end
 --- http_response.new(status, head, body): head is the status line and the fields, each line
 -- with its CRLF.
 function M.new(status, head, body)
-  return setmetatable({ status = status, head = head, body = body }, Response)
+  return setmetatable({ status = status, head = head, body = body, url = nil, json = nil },
+    Response)
 end
 
 --- http_response.stream(status, head, exchange, explain): its body is still to come.
