@@ -81,16 +81,26 @@ end
 run(50, 2)
 local _, rss, files = look(service)
 print(("at rest: %.0f MiB, %d files"):format(rss, files))
-print "requests/s   calls/s   p50 ms   p99 ms  answers of 40  failed   service  backends    driver"
+-- saturated names the cores that had less than a tenth of their time left.
+local function saturated(service_busy, others_busy)
+  local list = {}
+  if service_busy > 90 then list[1] = "service" end
+  if others_busy > 90 then list[#list + 1] = "backends and driver" end
+  return table.concat(list, ", ")
+end
+
+print("requests/s   calls/s   p50 ms   p99 ms  answers of 40  failed   service  backends    driver"
+  .. "  saturated")
 for _, rate in ipairs(#arg > 0 and arg or { 100, 200, 500, 1000, 1500 }) do
   rate = tonumber(rate)
   local a, b, c = look(service), look(backends), look(me)
   local took = run(rate, 1 + seconds)
   local function busy(pid, before) return ((look(pid)) - before) / took * 100 end
   local done = rate * (1 + seconds) / took
-  print(("%10d %9d %8.0f %8.0f %14.1f %7d %8.0f%% %8.0f%% %8.0f%%"):format(done, done * 40,
+  local x, y, z = busy(service, a), busy(backends, b), busy(me, c)
+  print(("%10d %9d %8.0f %8.0f %14.1f %7d %8.0f%% %8.0f%% %8.0f%%  %s"):format(done, done * 40,
     percentile(latencies, 0.5) * 1000, percentile(latencies, 0.99) * 1000,
-    sources / #latencies, failed, busy(service, a), busy(backends, b), busy(me, c)))
+    sources / #latencies, failed, x, y, z, saturated(x, y + z)))
 end
 neap.sleep(62) -- connections that are not used are kept for a minute
 _, rss, files = look(service)
