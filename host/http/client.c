@@ -200,10 +200,10 @@ static void write_head(struct buf *b, const struct http_fetch_options *o,
 
 static void on_wire(struct wire_call *w) {
     struct http_fetch *f = w->ctx;
-    f->status = w->status;
-    f->head = w->head;
-    f->body = w->body;
-    w->head = w->body = (struct buf){0};
+    f->status = w->answer.status;
+    f->head = w->answer.head;
+    f->body = w->answer.body;
+    w->answer.head = w->answer.body = (struct buf){0};
     if (w->code) {
         fetch_fail(f, w->code, w->error);
     }

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <zlib.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -26,10 +25,8 @@ enum {
     origin_buckets = 256,
     addresses_most = 8,
     idle_most = 4096,
-    connects_of_turn = 16,
-    inflate_piece = 16384
+    connects_of_turn = 16
 };
-static const size_t reserve_most = 1 << 20; // bytes, for an announced body
 static const double idle_seconds = 60;
 static const double resolved_seconds = 30; // for which a name's addresses hold
 
@@ -51,7 +48,6 @@ struct origin {
 };
 
 enum conn_phase { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN };
-enum reading { READ_HEAD, READ_LENGTH, READ_CHUNKS, READ_TO_END };
 
 struct wire_conn {
     union {
@@ -79,15 +75,6 @@ struct wire_conn {
     uint32_t address_count, next_address;
     struct timer timer; // to connect
     uint64_t due_ns;
-    // the response in hand
-    enum reading reading;
-    struct buf in; // of a head that is not whole
-    size_t scanned;
-    struct http_reply reply;
-    struct http_chunked chunks;
-    uint64_t left;
-    z_stream zip;
-    bool has_zip, is_zip_over;
 };
 
 struct wire {
@@ -183,13 +170,6 @@ static void on_closed(uv_handle_t *h) {
     free(h->data);
 }
 
-static void end_zip(struct wire_conn *c) {
-    if (c->has_zip) {
-        inflateEnd(&c->zip);
-        c->has_zip = false;
-    }
-}
-
 static void drop_origin(struct origin *o) {
     if (--o->users == 0) {
         struct origin **at = o->bucket;
@@ -230,8 +210,6 @@ static void close_conn(struct wire_conn *c) {
         c->origin->lookup = NULL;
     }
     drop_origin(c->origin);
-    end_zip(c);
-    buf_clear(&c->in);
     free(c->addresses);
     if (!c->has_handle) {
         free(c);
@@ -246,7 +224,7 @@ static const char *phase_of(const struct wire_conn *c) {
     case CONN_CONNECTING: return "connect";
     default: break;
     }
-    return c->reading != READ_HEAD || c->in.len ? "receive" : "wait";
+    return c->call && answer_has_begun(&c->call->answer) ? "receive" : "wait";
 }
 
 // fail ends the call and the connection.
@@ -257,9 +235,9 @@ static void fail(struct wire_conn *c, const char *code, const char *text) {
     }
     if (w) {
         leave_queue(w);
-        c->call = NULL;
         w->code = code;
         w->phase = phase_of(c);
+        c->call = NULL;
         snprintf(w->error, sizeof w->error, "%s", text);
         finish(w);
     }
@@ -270,8 +248,8 @@ static void fail(struct wire_conn *c, const char *code, const char *text) {
 // the request was sent: then it goes out again, if it may.
 static void lose(struct wire_conn *c, const char *text) {
     struct wire_call *w = c->call;
-    bool is_early = c->reading == READ_HEAD && c->in.len == 0;
-    if (w && c->is_reused && is_early && w->is_repeatable) {
+    if (w && c->is_reused && !answer_has_begun(&w->answer) &&
+        w->is_repeatable) {
         c->call = NULL;
         w->conn = NULL;
         close_conn(c);
@@ -347,190 +325,26 @@ static struct origin *origin_of(struct wire *wire, const char *key,
 
 // -- responses
 
-// over ends the call well. `rest_len` bytes behind the response make the
-// connection one that cannot be trusted.
-static void over(struct wire_conn *c, size_t rest_len) {
+// over ends the call well.
+static void over(struct wire_conn *c) {
     struct wire_call *w = c->call;
-    bool is_whole_zip = !c->has_zip || c->is_zip_over || c->zip.total_in == 0;
-    end_zip(c);
-    if (!is_whole_zip) {
-        fail(c, "http.protocol", "the compressed body is cut short");
-        return;
-    }
+    bool is_kept = w->answer.is_kept && !c->is_writing;
     finish(w);
     c->call = NULL;
-    if (c->reply.keep_alive && rest_len == 0 && c->reading != READ_TO_END &&
-        !c->is_writing) {
-        c->reading = READ_HEAD;
+    if (is_kept) {
         rest(c);
     } else {
         close_conn(c);
     }
 }
 
-static void refuse_body(struct wire_conn *c) {
-    char text[80];
-    snprintf(text, sizeof text, "the body is larger than %llu bytes",
-             (unsigned long long)c->call->body_max);
-    fail(c, "http.too_large", text);
-}
-
-static bool check_room(struct wire_conn *c) {
-    if (c->call->body.len > c->call->body_max) {
-        refuse_body(c);
-        return false;
-    }
-    return true;
-}
-
-// add_zipped unpacks a piece of the body; false if that failed.
-static bool add_zipped(struct wire_conn *c, const char *s, size_t len) {
-    c->zip.next_in = (Bytef *)(uintptr_t)s;
-    c->zip.avail_in = (uInt)len;
-    while (c->zip.avail_in) {
-        if (c->is_zip_over) { // another member follows (RFC 1952 §2.2)
-            inflateReset(&c->zip);
-        }
-        struct buf *body = &c->call->body;
-        c->zip.next_out = (Bytef *)buf_reserve(body, inflate_piece);
-        c->zip.avail_out = inflate_piece;
-        int rc = inflate(&c->zip, Z_NO_FLUSH);
-        body->len += inflate_piece - c->zip.avail_out;
-        c->is_zip_over = rc == Z_STREAM_END;
-        if (rc != Z_OK && rc != Z_STREAM_END) {
-            fail(c, "http.protocol", "the body is not gzip, as was announced");
-            return false;
-        }
-        if (!check_room(c)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool add_body(struct wire_conn *c, const char *s, size_t len) {
-    if (c->has_zip) {
-        return add_zipped(c, s, len);
-    }
-    buf_add(&c->call->body, s, len);
-    return check_room(c);
-}
-
-// take_body takes bytes of the body; returns how many, all if the call ended.
-static size_t take_body(struct wire_conn *c, const char *s, size_t len) {
-    size_t taken = 0;
-    if (c->reading == READ_LENGTH) {
-        size_t n = len < c->left ? len : (size_t)c->left;
-        c->left -= n;
-        if (add_body(c, s, n) && c->left == 0) {
-            over(c, len - n);
-        }
-        return len;
-    }
-    if (c->reading == READ_TO_END) {
-        add_body(c, s, len);
-        return len;
-    }
-    while (taken < len) {
-        struct slice data;
-        size_t used;
-        int rc =
-            http_chunked_feed(&c->chunks, s + taken, len - taken, &used, &data);
-        taken += used;
-        if (rc != HTTP_OK && rc != HTTP_MORE) {
-            fail(c, "http.protocol", "the chunks of the body are faulty");
-            return len;
-        }
-        if (!add_body(c, data.p, data.len)) {
-            return len;
-        }
-        if (rc == HTTP_OK) {
-            over(c, len - taken);
-            return len;
-        }
-    }
-    return taken;
-}
-
-// begin_body: the head is there.
-static void begin_body(struct wire_conn *c) {
-    struct wire_call *w = c->call;
-    const struct http_reply *r = &c->reply;
-    c->left = r->content_length;
-    if (!http_reply_has_body(r, w->is_head) ||
-        (r->has_length && r->content_length == 0)) {
-        c->reading = READ_LENGTH;
-        c->left = 0;
-        return;
-    }
-    c->reading = r->chunked      ? READ_CHUNKS
-                 : r->has_length ? READ_LENGTH
-                                 : READ_TO_END;
-    c->chunks = (struct http_chunked){0};
-    if (r->is_gzip && w->is_decoding) {
-        c->zip = (z_stream){0};
-        c->is_zip_over = false;
-        c->has_zip = inflateInit2(&c->zip, 16 + MAX_WBITS) == Z_OK;
-        return;
-    }
-    if (r->has_length && r->content_length > w->body_max) {
-        refuse_body(c);
-    } else if (r->has_length) { // no more on a promise than this
-        buf_reserve(&w->body, r->content_length < reserve_most
-                                  ? (size_t)r->content_length
-                                  : reserve_most);
-    }
-}
-
-// take_head reads heads from bytes; it returns how many it took, all of them
-// where that was not a whole one, or the call has ended.
-static size_t take_head(struct wire_conn *c, const char *s, size_t len) {
-    struct wire_call *w = c->call;
-    bool is_kept = c->in.len > 0;
-    if (is_kept) {
-        buf_add(&c->in, s, len);
-    }
-    const char *p = is_kept ? c->in.data : s;
-    size_t have = is_kept ? c->in.len : len, before = have - len;
-    int rc = http_parse_reply(&c->reply, p, have, &c->scanned);
-    size_t size = rc == HTTP_OK ? c->reply.size : have;
-    if ((rc == HTTP_OK || rc == HTTP_MORE) && size > w->head_max) {
-        fail(c, "http.too_large", "the head of the response is too large");
-        return len;
-    }
-    if (rc == HTTP_MORE) {
-        if (!is_kept) {
-            buf_add(&c->in, s, len);
-        }
-        return len;
-    }
-    if (rc != HTTP_OK || c->reply.status == 101) {
-        fail(c, "http.protocol", "what came is no response of HTTP/1.1");
-        return len;
-    }
-    if (c->reply.status >= 200) { // 1xx are interim: another head follows
-        w->status = c->reply.status;
-        buf_add(&w->head, p, size - 2);
-        begin_body(c);
-    }
-    if (!c->call) {
-        return len;
-    }
-    c->in.len = 0;
-    return size - before;
-}
-
-static void take(struct wire_conn *c, const char *s, size_t len) {
-    while (c->call && len > 0) {
-        size_t n = c->reading == READ_HEAD ? take_head(c, s, len)
-                                           : take_body(c, s, len);
-        s += n;
-        len -= n;
-        bool is_empty = c->call && c->reading == READ_LENGTH && c->left == 0;
-        if (is_empty) {
-            over(c, len);
-            return;
-        }
+// take goes on with what has become of the response.
+static void take(struct wire_conn *c, enum answer_state state) {
+    const struct answer *a = &c->call->answer;
+    if (state == ANSWER_WHOLE) {
+        over(c);
+    } else if (state == ANSWER_BAD) {
+        fail(c, a->code, a->error);
     }
 }
 
@@ -546,15 +360,19 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
     if (n == 0 || c->is_closing) {
         return;
     }
-    if (n > 0 && c->call) {
-        take(c, b->base, (size_t)n);
-    } else if (n == UV_EOF && c->call && c->reading == READ_TO_END) {
-        over(c, 0);
-    } else if (c->call) {
-        lose(c, n == UV_EOF ? "the server closed the connection"
-                            : uv_strerror((int)n));
-    } else { // it says what nobody asked for, or its end
+    if (!c->call) { // it says what nobody asked for, or its end
         close_conn(c);
+    } else if (n > 0) {
+        take(c, answer_read(&c->call->answer, b->base, (size_t)n));
+    } else {
+        enum answer_state state =
+            n == UV_EOF ? answer_end(&c->call->answer) : ANSWER_MORE;
+        if (state == ANSWER_MORE) {
+            lose(c, n == UV_EOF ? "the server closed the connection"
+                                : uv_strerror((int)n));
+        } else {
+            take(c, state);
+        }
     }
 }
 
@@ -577,8 +395,6 @@ static void send_request(struct wire_conn *c) {
                     (unsigned)w->request_body.len),
     };
     unsigned count = w->request_body.len ? 2 : 1;
-    c->reading = READ_HEAD;
-    c->scanned = 0;
     int n = uv_try_write(&c->stream, b, count);
     if (n < 0 && n != UV_EAGAIN) {
         lose(c, uv_strerror(n));
@@ -889,12 +705,12 @@ struct wire_call *wire_start(struct wire *wire, const struct wire_options *o,
     w->ctx = ctx;
     w->request = o->head;
     w->request_body = o->body;
-    w->is_head = o->is_head;
+    w->answer = (struct answer){.is_head = o->is_head,
+                                .is_decoding = o->is_decoding,
+                                .head_max = o->head_max,
+                                .body_max = o->body_max};
     w->is_repeatable = o->is_repeatable;
-    w->is_decoding = o->is_decoding;
     w->connect_due_ns = timer_after(o->connect_timeout);
-    w->head_max = o->head_max;
-    w->body_max = o->body_max;
     list_init(&w->link);
     list_init(&w->near);
     if (!o->path) {
@@ -938,8 +754,7 @@ void wire_free(struct wire_call *w) {
     leave_queue(w);
     drop_origin(w->origin);
     buf_clear(&w->request);
-    buf_clear(&w->head);
-    buf_clear(&w->body);
+    answer_clear(&w->answer);
     if (--w->wire->call_count == 0) {
         end_dials(w->wire);
     }

@@ -2,7 +2,7 @@
 // body out, head and body in. Connections are kept, a pool for each server.
 //
 //   struct wire_call *w = wire_start(wire, &options, on_done, me);
-//   ...on_done(w): w->code, or w->status, w->head, w->body
+//   ...on_done(w): w->code, or w->answer: status, head, body
 //   wire_free(w);                     // at any time: it is given up if it is
 //                                     // not done
 //
@@ -13,8 +13,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "core/runtime.h"
-#include "http/parse.h"
-#include "http/reply.h"
+#include "http/answer.h"
 
 struct origin;
 struct wire;
@@ -45,18 +44,15 @@ struct wire_call {
     const char *code; // NULL, or what it failed with: "http.connect"
     char error[160];
     const char *phase; // how far it came
-    int status;
-    struct buf head, body; // head: status line and fields, each with its CRLF
+    struct answer answer;
     // what is under way
     struct wire_conn *conn; // that serves it
     struct wire_conn *dial; // that is being made for it
     struct buf request;
     struct slice request_body;
     struct origin *origin;
-    bool is_head, is_repeatable, is_decoding;
+    bool is_repeatable;
     uint64_t connect_due_ns;
-    size_t head_max;
-    uint64_t body_max;
 };
 
 // wire_new makes the pools; wire_close ends all that is under way.
