@@ -308,10 +308,13 @@ describe("rows that the counter numbers", function()
   end)
 
   case("are refused if the counter is no number", function()
-    redis:hset("{wide}/@meta", "id", "seven") -- the definition comes with the first row
-    local ok = pcall(Wide.create_many, Wide, { {}, {} })
-    assert.is_false(ok)
-    redis:hdel("{wide}/@meta", "id")
-    assert.equal(0, #redis:keys "{wide}:*")
+    for _, counter in ipairs { "seven", "7.5", "1e3", "" } do
+      redis:hset("{wide}/@meta", "id", counter) -- the definition comes with the first row
+      assert.is_false(pcall(Wide.create_many, Wide, { {}, {} }))
+      assert.same({}, redis:keys "{wide}:*")
+    end
+    redis:hdel("{wide}/@meta", "id", "broken")
+    Wide:create_many { {}, {} }
+    assert.same({}, check(Wide))
   end)
 end)

@@ -30,6 +30,10 @@ if is_plain and uniques ~= 0 then
   end
 end
 
+if is_plain and not have_ids then
+  is_plain = type(try("HINCRBY", meta, "id", count)) == "number"
+end
+
 if is_plain then
   local first, offset, verdicts = top, top % SEGMENT, {}
   local segment_number = (first - offset) / SEGMENT
@@ -81,7 +85,6 @@ if is_plain then
     end
   end
   hint, top = first + count, first + count
-  if not have_ids then call("HINCRBY", meta, "id", count) end
 
   -- which rows there are: 32 are one number
   local rows_key, places_text, widths = rows_prefix .. segment, {}, {}
