@@ -206,6 +206,23 @@ describe("slow calls", function()
     assert.is_nil(log_of("{ slow = 0.01 }", "redis:blpop('absent', 0.05)"):find("BLPOP", 1, true))
   end)
 
+  case("are logged ten in a second, and counted", function()
+    local r = process.lua(([[
+      local neap = require "neap"
+      local redis = neap.redis("memory:", { slow = 0.02 })
+      local tasks = {}
+      for i = 1, 25 do tasks[i] = neap.spawn(redis.eval, redis, %q, 0) end
+      for i = 1, 25 do tasks[i]:join() end
+      local was = redis:stats().slow
+      neap.sleep(1)
+      redis:eval(%q, 0)
+      print(was, redis:stats().slow)
+    ]]):format(slow, slow))
+    local _, told = r.err:gsub("EVAL took", "")
+    local _, more = r.err:gsub("redis: more calls are slow", "")
+    assert.same({ "25\t26\n", 11, 1 }, { r.out, told, more })
+  end)
+
   case("are logged when a trace runs and after it, and each transaction's too", function()
     local log = log_of("{ slow = 0.02 }", "redis:trace(function() end)")
     assert.matches("EVAL took", log)
@@ -295,7 +312,8 @@ describe("redis:stats", function()
   case("counts connections, calls that wait, bytes and what went wrong", function()
     local client = neap.redis("memory:", { pool = 2, timeout = 3 })
     assert.same({ created = 0, in_use = 0, idle = 0, limit = 2, waiting = 0, pending = 0,
-      connected = false, sent = 0, received = 0, reconnects = 0, timeouts = 0, retries = 0 },
+      connected = false, sent = 0, received = 0, reconnects = 0, timeouts = 0, retries = 0,
+      slow = 0 },
       client:stats())
     client:ping()
     assert.is_true(client:stats().connected)

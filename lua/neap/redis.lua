@@ -196,10 +196,10 @@ end
 
 --- redis:stats(): of the pool: created, in_use, idle, limit, waiting (calls that wait for a
 -- connection); of the shared connection: pending (replies awaited), connected; of all:
--- sent, received (bytes), reconnects, timeouts, retries.
+-- sent, received (bytes), reconnects, timeouts, retries, slow (calls).
 function Client:stats()
   local stats, state = core.stats(self), call.state(self)
-  stats.waiting, stats.retries = state.waiting, state.retries
+  stats.waiting, stats.retries, stats.slow = state.waiting, state.retries, state.slow_calls
   return stats
 end
 

@@ -20,6 +20,7 @@ function M.state(client)
   if not state then
     local settings = core.settings(client)
     state = { settings = settings, slow = settings.slow, waiting = 0, retries = 0,
+      slow_calls = 0, told = 0, told_since = 0,
       room = task.semaphore(settings.limit), tracing = setmetatable({}, { __mode = "k" }) }
     states[client] = state
   end
@@ -36,6 +37,24 @@ local function call_tracer(state, tracer, event)
   if not ok then log.error("redis: the tracer failed: %s", tostring(err)) end
 end
 
+local told_most, told_period = 10, 1 -- slow calls in the log, in so many seconds
+
+-- log_slow logs a slow call, unless there were many just now: when a server stalls all
+-- that wait for it are slow.
+local function log_slow(state, name, took, sent, received)
+  state.slow_calls = state.slow_calls + 1
+  if monotonic() - state.told_since >= told_period then
+    state.told, state.told_since = 0, monotonic()
+  end
+  state.told = state.told + 1
+  if state.told <= told_most then
+    log.warn("redis: %s took %.3f s (%d bytes sent, %d received, task %s)", name, took, sent,
+      received, core_task.site())
+  elseif state.told == told_most + 1 then
+    log.warn("redis: more calls are slow; redis:stats().slow counts them")
+  end
+end
+
 -- report tells of a call: to the tracer, and in the log if it was slow.
 local function report(client, name, failure, took, sent, received, ...)
   local state = M.state(client)
@@ -47,8 +66,7 @@ local function report(client, name, failure, took, sent, received, ...)
     call_tracer(state, tracer, event)
   end
   if state.slow and took and took >= state.slow and not blocking[name] then
-    log.warn("redis: %s took %.3f s (%d bytes sent, %d received, task %s)", name, took, sent,
-      received, core_task.site())
+    log_slow(state, name, took, sent, received)
   end
 end
 
