@@ -307,30 +307,42 @@ static int l_delete(lua_State *L) {
 
 // -- many writes
 
+struct encoding {
+    struct row **rows;
+    uint32_t count, next;
+};
+
+// l_encode(model, tables, wrongs, encoding) encodes the rows from `next` on; it
+// raises what is wrong with the one before `next`.
 static int l_encode(lua_State *L) {
-    struct row *r = lua_row_encode(L, lua_model_check(L, 1), 2, 3);
-    lua_pushlightuserdata(L, r);
-    return 1;
+    struct model *m = lua_model_check(L, 1);
+    struct encoding *e = lua_touserdata(L, 4);
+    while (e->next < e->count) {
+        uint32_t i = e->next++;
+        lua_rawgeti(L, 2, (int)i + 1);
+        lua_rawgeti(L, 3, (int)i + 1);
+        e->rows[i] = lua_row_encode(L, m, 5, 6);
+        lua_settop(L, 4);
+    }
+    return 0;
 }
 
 // encode_each encodes the tables of the list at index 2; those that are wrong
 // go into `errors`, by place. Returns whether all are right.
 static bool encode_each(lua_State *L, struct row **rows, uint32_t n, int wrongs,
                         int errors) {
+    struct encoding e = {rows, n, 0};
     bool is_right = true;
-    int top = lua_gettop(L);
-    for (uint32_t i = 0; i < n; i++) {
+    while (e.next < n) {
         lua_pushcfunction(L, l_encode);
         lua_pushvalue(L, 1);
-        lua_rawgeti(L, 2, (int)i + 1);
-        lua_rawgeti(L, wrongs, (int)i + 1);
-        if (lua_pcall(L, 3, 1, 0) == 0) {
-            rows[i] = lua_touserdata(L, -1);
-        } else {
-            lua_rawseti(L, errors, (int)i + 1);
+        lua_pushvalue(L, 2);
+        lua_pushvalue(L, wrongs);
+        lua_pushlightuserdata(L, &e);
+        if (lua_pcall(L, 4, 0, 0) != 0) {
+            lua_rawseti(L, errors, (int)e.next);
             is_right = false;
         }
-        lua_settop(L, top);
     }
     return is_right;
 }

@@ -418,7 +418,7 @@ int value_parse_uuid(const char *s, size_t len,
     bool is_good = true;
     for (int i = 0; i < VALUE_UUID_BYTES; i++) {
         const unsigned char *p = (const unsigned char *)s + uuid_places[i];
-        unsigned char high = hex_digits[p[0]], low = hex_digits[p[1]];
+        unsigned high = hex_digits[p[0]], low = hex_digits[p[1]];
         is_good = is_good && high && low;
         out[i] = (unsigned char)((high - 1) << 4 | ((low - 1) & 15));
     }
