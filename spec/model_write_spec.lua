@@ -423,6 +423,46 @@ describe("hooks", function()
     assert.same({}, check(Doc))
   end)
 
+  case("run for long lists in slices, between which others have their turn", function()
+    local turns, seen = 0, {}
+    local ticker = neap.spawn(function()
+      while true do
+        turns = turns + 1
+        neap.sleep(0)
+      end
+    end)
+    local Long = model.define("long", { id = field.integer { primary_key = true, auto = true },
+      n = field.integer { max = 999, sort = true } }, { redis = redis,
+      hooks = { before_save = function() seen[#seen + 1] = turns end,
+        before_create = function() seen[#seen + 1] = turns end } })
+    local list = {}
+    for i = 1, 1000 do list[i] = { n = i } end
+    local ok, err = pcall(Long.create_many, Long, list) -- the last one is wrong
+    assert.is_false(ok)
+    assert.matches("1 of 1000 rows", err.message)
+    assert.is_true(seen[1000] > seen[1])
+    assert.equal(0, Long:rows():count())
+    list[1000].n = 0
+    local rows = Long:create_many(list)
+    assert.equal(1000, Long:rows():count())
+    seen = {}
+    for _, row in ipairs(rows) do row.n = 999 - row.n end
+    Long:save_many(rows)
+    assert.is_true(seen[1000] > seen[1])
+    assert.same({ rows[1000].id }, Long:where({ n = 999 }):ids())
+    rows[1].n, rows[1000].n = 5, 1000
+    assert.is_false(pcall(Long.save_many, Long, rows)) -- nothing is sent
+    assert.equal(998, Long:load(rows[1].id).n)
+    local task = neap.spawn(Long.create_many, Long, list)
+    neap.sleep(0)
+    task:cancel() -- between slices: nothing was sent
+    assert.is_false(pcall(task.join, task))
+    assert.equal(1000, Long:rows():count())
+    ticker:cancel()
+    assert.same({}, check(Long))
+    Long:drop()
+  end)
+
   case("that raise abort what is not done yet", function()
     fail_at = "before_create"
     assert.same({ false, "no before_create" }, { pcall(Doc.create, Doc, { id = "a" }) })

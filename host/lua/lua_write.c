@@ -307,17 +307,18 @@ static int l_delete(lua_State *L) {
 
 // -- many writes
 
+// What is being encoded: the rows from `next` up to `stop`.
 struct encoding {
     struct row **rows;
-    uint32_t count, next;
+    uint32_t next, stop;
 };
 
-// l_encode(model, tables, wrongs, encoding) encodes the rows from `next` on; it
-// raises what is wrong with the one before `next`.
+// l_encode(model, tables, wrongs, encoding) encodes them; it raises what is
+// wrong with the one before `next`.
 static int l_encode(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
     struct encoding *e = lua_touserdata(L, 4);
-    while (e->next < e->count) {
+    while (e->next < e->stop) {
         uint32_t i = e->next++;
         lua_rawgeti(L, 2, (int)i + 1);
         lua_rawgeti(L, 3, (int)i + 1);
@@ -327,13 +328,13 @@ static int l_encode(lua_State *L) {
     return 0;
 }
 
-// encode_each encodes the tables of the list at index 2; those that are wrong
-// go into `errors`, by place. Returns whether all are right.
-static bool encode_each(lua_State *L, struct row **rows, uint32_t n, int wrongs,
+// encode_each encodes the tables of the list at index 2, the model being at 1;
+// those that are wrong go into `errors`, by place. Returns whether all are
+// right.
+static bool encode_each(lua_State *L, struct encoding e, int wrongs,
                         int errors) {
-    struct encoding e = {rows, n, 0};
     bool is_right = true;
-    while (e.next < n) {
+    while (e.next < e.stop) {
         lua_pushcfunction(L, l_encode);
         lua_pushvalue(L, 1);
         lua_pushvalue(L, 2);
@@ -362,6 +363,33 @@ static struct row **new_rows(lua_State *L, uint32_t n) {
     luaL_getmetatable(L, ROWS);
     lua_setmetatable(L, -2);
     return rows;
+}
+
+static uint32_t count_rows(lua_State *L, int index) {
+    return (uint32_t)(lua_objlen(L, index) / sizeof(struct row *)) - 1;
+}
+
+// hold_rows(n) -> a place for n rows that encode_rows makes
+static int l_hold_rows(lua_State *L) {
+    new_rows(L, (uint32_t)luaL_checkinteger(L, 1));
+    return 1;
+}
+
+// encode_rows(model, tables, wrongs by place, held, errors by place, from, to)
+// -> whether those are right; what is wrong with the others goes into errors
+static int l_encode_rows(lua_State *L) {
+    lua_model_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    struct encoding e = {.rows = luaL_checkudata(L, 4, ROWS)};
+    luaL_checktype(L, 5, LUA_TTABLE);
+    lua_Integer from = luaL_checkinteger(L, 6), to = luaL_checkinteger(L, 7);
+    luaL_argcheck(L, from >= 1 && to <= (lua_Integer)count_rows(L, 4), 6,
+                  "out of the list");
+    e.next = (uint32_t)from - 1;
+    e.stop = (uint32_t)to;
+    lua_pushboolean(L, encode_each(L, e, 3, 5));
+    return 1;
 }
 
 // begin_many takes the lists of results and errors at these indexes.
@@ -412,42 +440,35 @@ static int wait_many(lua_State *L, struct model *m, struct many *many) {
     return task_yield(L);
 }
 
-// create_many(model, tables, wrongs by place, life) -> shadows by place, errors
-// by place | nil; nil and the errors if some were refused before any was sent
+// create_many(model, held, life) -> shadows by place, errors by place | nil
 static int l_create_many(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
-    luaL_checktype(L, 2, LUA_TTABLE);
-    luaL_checktype(L, 3, LUA_TTABLE);
+    struct row **rows = luaL_checkudata(L, 2, ROWS);
     lua_model_pool(L, m);
     struct task *t = task_current(L, m->rt);
     if (!t) {
         return task_yield(L);
     }
-    lua_settop(L, 4);
-    uint32_t n = (uint32_t)lua_objlen(L, 2);
-    struct row **rows = new_rows(L, n);
-    lua_createtable(L, (int)n, 0); // at 6, the results
-    lua_newtable(L);               // at 7, the errors
-    if (!encode_each(L, rows, n, 3, 7)) {
-        lua_pushnil(L);
-        lua_pushvalue(L, 7);
-        return 2;
-    }
-    struct many *many = begin_many(L, t, 6, 7);
+    lua_settop(L, 3);
+    uint32_t n = count_rows(L, 2);
+    lua_createtable(L, (int)n, 0); // at 4, the results
+    lua_newtable(L);               // at 5, the errors
+    struct many *many = begin_many(L, t, 4, 5);
     many->rows = xmalloc((n + 1) * sizeof rows[0]);
     memcpy(many->rows, rows, n * sizeof rows[0]);
     memset(rows, 0, n * sizeof rows[0]);
     many->count = n;
-    many->life = read_life(L, 4);
+    many->life = read_life(L, 3);
     feed(m, many);
     return wait_many(L, m, many);
 }
 
-// save_many(model, tables, wrongs by place, shadows) -> shadows by place (none
-// where nothing changed), errors by place | nil; nil and the errors as above
+// save_many(model, held, shadows, refused) -> shadows by place (none where
+// nothing changed), errors by place | nil; nil and the errors if some were
+// refused before any was sent: `refused` has those so far
 static int l_save_many(lua_State *L) {
     struct model *m = lua_model_check(L, 1);
-    luaL_checktype(L, 2, LUA_TTABLE);
+    struct row **rows = luaL_checkudata(L, 2, ROWS);
     luaL_checktype(L, 3, LUA_TTABLE);
     luaL_checktype(L, 4, LUA_TTABLE);
     lua_model_pool(L, m);
@@ -456,28 +477,28 @@ static int l_save_many(lua_State *L) {
         return task_yield(L);
     }
     lua_settop(L, 4);
-    uint32_t n = (uint32_t)lua_objlen(L, 2);
-    struct row **rows = new_rows(L, n);
-    lua_newtable(L);
-    lua_newtable(L);
-    bool is_right = encode_each(L, rows, n, 3, 7);
+    uint32_t n = count_rows(L, 2);
+    bool is_right = true;
+    lua_newtable(L); // at 5, the results
     for (uint32_t i = 0; i < n; i++) {
-        lua_rawgeti(L, 4, (int)i + 1);
+        lua_rawgeti(L, 3, (int)i + 1);
         const struct row *old = lua_row_check_shadow(L, lua_gettop(L));
         if (rows[i] && !is_same_key(L, m, old, rows[i])) {
-            lua_rawseti(L, 7, (int)i + 1);
-            is_right = false;
+            lua_rawseti(L, 4, (int)i + 1);
         }
+        lua_rawgeti(L, 4, (int)i + 1);
+        is_right = is_right && lua_isnil(L, -1);
+        lua_pop(L, 1);
         lua_pop(L, 1);
     }
     if (!is_right) {
         lua_pushnil(L);
-        lua_pushvalue(L, 7);
+        lua_pushvalue(L, 4);
         return 2;
     }
-    struct many *many = begin_many(L, t, 6, 7);
+    struct many *many = begin_many(L, t, 5, 4);
     for (uint32_t i = 0; i < n; i++) {
-        lua_rawgeti(L, 4, (int)i + 1);
+        lua_rawgeti(L, 3, (int)i + 1);
         const struct row *old = lua_row_check_shadow(L, lua_gettop(L));
         struct write *w = new_save(m, old, rows[i], 0);
         rows[i] = NULL;
@@ -664,6 +685,8 @@ static int l_is_same_life(lua_State *L) {
 
 static const luaL_Reg functions[] = {{"is_same_life", l_is_same_life},
                                      {"create", l_create},
+                                     {"hold_rows", l_hold_rows},
+                                     {"encode_rows", l_encode_rows},
                                      {"create_many", l_create_many},
                                      {"save", l_save},
                                      {"save_many", l_save_many},

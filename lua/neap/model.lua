@@ -18,6 +18,7 @@ local fields_of = require "neap.model_field"
 local model_error = require "neap.model_error"
 local errors = require "neap.core.error"
 local json = require "neap.core.json"
+local task = require "neap.task"
 local writing = require "neap.model_write"
 local relation = require "neap.model_relation"
 local ttl = require "neap.model_ttl"
@@ -105,16 +106,36 @@ local function retry_expired(model, rows, life, stored, failures)
   return failures and next(failures) and failures
 end
 
+local SLICE = 256 -- rows that are prepared before others have their turn
+
+-- encode_all encodes n rows for the store; prepare(i) returns the row at that place, and
+-- what is wrong with it so far. Returns the rows, what is held of them, and what is wrong by
+-- place, nil if nothing is.
+local function encode_all(model, n, prepare)
+  local rows, wrongs, refused, is_right = {}, {}, {}, true
+  local held = core.hold_rows(n)
+  for from = 1, n, SLICE do
+    if from > 1 then task.sleep(0) end
+    local to = math.min(from + SLICE - 1, n)
+    for i = from, to do rows[i], wrongs[i] = prepare(i) end
+    is_right = core.encode_rows(model.core, rows, wrongs, held, refused, from, to) and is_right
+  end
+  return rows, held, not is_right and refused or nil
+end
+
 --- Model:create_many({ {...}, ... }, { ttl = seconds }): as create, in batches. Nothing
 -- is sent if a row is invalid. When Redis refuses some, the others are stored, and an
 -- error is raised: err.errors by place, err.rows those that were stored.
 function Model:create_many(list, options)
   check_self(self, "create_many")
   check_list(list, "create_many")
-  local rows, wrongs, life = {}, {}, writing.life(self, options)
-  for i = 1, #list do rows[i], wrongs[i] = writing.prepare(self, list[i], 2) end
-  if #rows == 0 then return array {} end
-  local stored, failures = check(core.create_many(self.core, rows, wrongs, life))
+  local life, n = writing.life(self, options), #list
+  if n == 0 then return array {} end
+  local rows, held, failures = encode_all(self, n, function(i)
+    return writing.prepare(self, list[i], 3)
+  end)
+  local stored
+  if not failures then stored, failures = check(core.create_many(self.core, held, life)) end
   for i = 1, stored and #rows or 0 do
     local shadow = stored[i]
     if shadow then
@@ -132,20 +153,20 @@ end
 
 --- Model:save_many(rows): saves each, in batches. Nothing is sent if a row is invalid;
 -- those that Redis refuses are reported in one error, err.errors by place.
-function Model:save_many(rows)
+function Model:save_many(list)
   check_self(self, "save_many")
-  check_list(rows, "save_many")
-  local olds, wrongs = {}, {}
-  for i = 1, #rows do
-    local row = rows[i]
+  check_list(list, "save_many")
+  local n, olds = #list, {}
+  if n == 0 then return list end
+  local rows, held, refused = encode_all(self, n, function(i)
+    local row = list[i]
     if writing.model_of[getmetatable(row)] ~= self or not shadows[row] then
       fail("model.gone", "model %s: save_many: element %d is no stored row of it", self.name, i)
     end
     olds[i] = shadows[row]
-    wrongs[i] = writing.before_save(self, row, olds[i])
-  end
-  if #rows == 0 then return rows end
-  local stored, failures = check(core.save_many(self.core, rows, wrongs, olds))
+    return row, writing.before_save(self, row, olds[i])
+  end)
+  local stored, failures = check(core.save_many(self.core, held, olds, refused or {}))
   for i = 1, stored and #rows or 0 do
     local failure = failures and failures[i]
     if failure and failure.expired then
@@ -162,7 +183,7 @@ function Model:save_many(rows)
     if not (failures and failures[i]) then writing.run_hook(self, "after_save", rows[i]) end
   end
   if failures and next(failures) then report(#rows, failures, rows) end
-  return rows
+  return list
 end
 
 -- set_attributes is the part of upsert that changes a row that exists.

@@ -9,7 +9,7 @@ local seed = require "seed"
 local neap = require "neap"
 local model = neap.model
 local rows_wanted = tonumber(arg[1]) or 20000
-local workers = 100
+local workers, rounds = 100, 9
 local redis = neap.redis "memory:"
 measure.pin(redis)
 
@@ -68,9 +68,14 @@ local function creates_by_lists(tasks, size)
 end
 
 creates_by(workers, math.min(rows_wanted, 5000)) -- until all is compiled
-local script = script_alone()
-local lists, lists_by_two = creates_by_lists(1, 1000), creates_by_lists(2, 1000)
-local creates = creates_by(workers, rows_wanted)
+local script, creates, lists, lists_by_two = {}, {}, {}, {}
+for i = 1, rounds do
+  script[i], creates[i] = script_alone(), creates_by(workers, rows_wanted)
+  lists[i], lists_by_two[i] = creates_by_lists(1, 1000), creates_by_lists(2, 1000)
+end
+script, creates = measure.middle(script), measure.middle(creates)
+lists, lists_by_two = measure.middle(lists), measure.middle(lists_by_two)
+print(("medians of %d rounds in turns:"):format(rounds))
 print(("the write script alone, 32 rows a call: %.0f rows/s"):format(script))
 print(("creates, %d tasks: %.0f/s, %.2f of it"):format(workers, creates, creates / script))
 print(("create_many, lists of 1000: %.0f rows/s, %.2f of the creates; by 2 tasks %.0f, %.2f")

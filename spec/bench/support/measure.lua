@@ -102,6 +102,13 @@ function M.rate(n, fn)
   return n / (neap.monotonic() - t0)
 end
 
+--- measure.middle(list): the median of an odd number of figures.
+function M.middle(list)
+  local sorted = { unpack(list) }
+  table.sort(sorted)
+  return sorted[math.ceil(#sorted / 2)]
+end
+
 --- measure.concurrently(workers, n, fn): fn(1) to fn(n), by so many tasks.
 function M.concurrently(workers, n, fn)
   local list = {}
