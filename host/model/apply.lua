@@ -5,9 +5,9 @@
 --
 -- It is one script in three files: this one reads the batch and what is stored,
 -- apply_new.lua stores batches of new rows that meet nothing in their way,
--- apply_rows.lua applies all others, row by row. A function costs a script as
--- much as a small command each time that it runs, for every local that it uses:
--- so batches of new rows get by with few.
+-- apply_rows.lua applies all others, row by row. A script makes its functions
+-- anew each time that it runs, and for each local that one uses Lua looks through
+-- all that are in use already: so batches of new rows get by with few.
 --
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
