@@ -415,14 +415,14 @@ int value_parse_uuid(const char *s, size_t len,
         s[23] != '-') {
         return -1;
     }
-    bool is_good = true;
+    unsigned wrong = 0;
     for (int i = 0; i < VALUE_UUID_BYTES; i++) {
         const unsigned char *p = (const unsigned char *)s + uuid_places[i];
         unsigned high = hex_digits[p[0]], low = hex_digits[p[1]];
-        is_good = is_good && high && low;
+        wrong |= (unsigned)!high | (unsigned)!low; // no branch for each digit
         out[i] = (unsigned char)((high - 1) << 4 | ((low - 1) & 15));
     }
-    return is_good ? 0 : -1;
+    return wrong ? -1 : 0;
 }
 
 void value_format_uuid(char out[VALUE_UUID],
