@@ -307,6 +307,16 @@ describe("rows that the counter numbers", function()
     assert.equal("7", redis:hget("{wide}/@meta", "id"))
   end)
 
+  case("are kept apart where the counter leaves what is exact", function()
+    Wide:create_many { {}, {} }
+    for _, counter in ipairs { "9007199254740988", "9007199254740990", "-9007199254740996" } do
+      redis:hset("{wide}/@meta", "id", counter)
+      Wide:create_many { {}, {}, {}, {}, {}, {} }
+    end
+    assert.equal(20, #redis:keys "{wide}:*")
+    assert.equal("20", redis:hget("{wide}/@meta", "top"))
+  end)
+
   case("are refused if the counter is no number", function()
     for _, counter in ipairs { "seven", "7.5", "1e3", "" } do
       redis:hset("{wide}/@meta", "id", counter) -- the definition comes with the first row

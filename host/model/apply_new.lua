@@ -7,7 +7,7 @@ if is_plain and not have_ids then
   local last = tonumber(state[4] or 0)
   row_keys = {}
   for i = 1, last and count or 0 do row_keys[i] = row_prefix .. format("%.0f", last + i) end
-  is_plain = last ~= nil
+  is_plain = last ~= nil and last >= -2 ^ 53 and last + count <= 2 ^ 53 -- or they are rounded
 end
 is_plain = is_plain and call("EXISTS", unpack(row_keys)) == 0
 

@@ -599,10 +599,11 @@ static void on_defer(struct defer *d) {
 }
 
 // start sends a whole batch as soon as there is one, so that the server works
-// while the turn goes on.
+// while the turn goes on. A connection that is being closed takes none: its
+// waiters are being failed.
 static void start(struct commit *c) {
     if (c->count >= COMMIT_BATCH_ROWS && !c->flying[(c->number + 1) % 2] &&
-        *c->client) {
+        *c->client && c->conn->state != CONN_CLOSED) {
         launch(c, COMMIT_BATCH_ROWS);
     }
 }
