@@ -159,7 +159,7 @@ specs: build
 ifneq ($(SPECS),)
 	@timeout -k 5 400 $(BUILD)/neap --slow 5000 spec/run.lua $(SPECS)
 else
-	@BUILD=$(BUILD) sh spec/halves.sh
+	@BUILD=$(BUILD) sh spec/each.sh
 endif
 
 # Leaks count too: what the host opened has to be closed at its end.

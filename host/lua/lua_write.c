@@ -674,8 +674,8 @@ static int l_refill(lua_State *L) {
     return 0;
 }
 
-// is_same_life(shadow, shadow) -> whether both are of one row, and it was not
-// deleted and created again between them
+// is_same_life(shadow, shadow), both of one row -> whether it was not deleted
+// and created again between them (rows of one batch share what names a life)
 static int l_is_same_life(lua_State *L) {
     const struct row *a = lua_row_check_shadow(L, 1);
     const struct row *b = lua_row_check_shadow(L, 2);
