@@ -5,6 +5,7 @@
 #   BUILD=build sh spec/each.sh
 #   BUILD=build sh spec/each.sh FILE     one of them, as above
 logs=$BUILD/log/spec
+mkdir -p "$logs"
 
 if [ $# = 1 ]; then
     name=$(basename "$1" .lua)
@@ -14,8 +15,7 @@ if [ $# = 1 ]; then
     exit
 fi
 
-rm -rf "$logs"
-mkdir -p "$logs"
+rm -f "$logs"/*
 # those that take longest go first
 longest='repl live examples model_cli redis_server_error redis_sentinel fetch_fault'
 for name in $longest; do echo "spec/${name}_spec.lua"; done >"$logs.list"

@@ -129,7 +129,8 @@ static enum answer_state begin_body(struct answer *a) {
     return ANSWER_MORE;
 }
 
-// take_head reads heads; *rest and *rest_len become what is behind.
+// take_head reads one head, or the beginning of it; *s and *len become what is
+// behind.
 static enum answer_state take_head(struct answer *a, const char **s,
                                    size_t *len) {
     bool is_part = a->in.len > 0;

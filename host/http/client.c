@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "http/curl_fetch.h"
@@ -117,6 +118,17 @@ struct place {
     struct slice authority, host, target;
     int port;
 };
+
+const char *http_url_fault(const char *url, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)url[i] <= ' ' || url[i] == 127) {
+            return "character";
+        }
+    }
+    bool is_ours = strncasecmp(url, "http://", 7) == 0 ||
+                   strncasecmp(url, "https://", 8) == 0;
+    return is_ours ? NULL : "scheme";
+}
 
 // split takes a plain URL apart; false for one that libcurl is to look at.
 static bool split(const char *url, struct place *place) {

@@ -19,6 +19,10 @@
 
 struct http_client;
 
+// http_url_fault returns NULL; "character" if there is a space or a control
+// character in the URL, "scheme" if it is none of http or https.
+const char *http_url_fault(const char *url, size_t len);
+
 // Zero stands for the default, named in brackets.
 struct http_fetch_options {
     const char *url;     // http or https; it is copied

@@ -4,7 +4,6 @@
 
 #include <lauxlib.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/mem.h"
 #include "core/runtime.h"
@@ -320,23 +319,13 @@ static int l_exchange_gc(lua_State *L) {
     return 0;
 }
 
-// url_fault(url) -> nothing; "character" if it has a space or a control
+// url_fault(url) -> nil; "character" if it has a space or a control
 // character in it, "scheme" if it is none of http or https
 static int l_url_fault(lua_State *L) {
     size_t len;
     const char *url = luaL_checklstring(L, 1, &len);
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)url[i] <= ' ' || url[i] == 127) {
-            lua_pushliteral(L, "character");
-            return 1;
-        }
-    }
-    if (strncasecmp(url, "http://", 7) != 0 &&
-        strncasecmp(url, "https://", 8) != 0) {
-        lua_pushliteral(L, "scheme");
-        return 1;
-    }
-    return 0;
+    lua_pushstring(L, http_url_fault(url, len));
+    return 1;
 }
 
 // resolve(url, reference) -> the URL that it means there; nil and why

@@ -328,26 +328,6 @@ static int l_encode(lua_State *L) {
     return 0;
 }
 
-// encode_each encodes the tables of the list at index 2, the model being at 1;
-// those that are wrong go into `errors`, by place. Returns whether all are
-// right.
-static bool encode_each(lua_State *L, struct encoding e, int wrongs,
-                        int errors) {
-    bool is_right = true;
-    while (e.next < e.stop) {
-        lua_pushcfunction(L, l_encode);
-        lua_pushvalue(L, 1);
-        lua_pushvalue(L, 2);
-        lua_pushvalue(L, wrongs);
-        lua_pushlightuserdata(L, &e);
-        if (lua_pcall(L, 4, 0, 0) != 0) {
-            lua_rawseti(L, errors, (int)e.next);
-            is_right = false;
-        }
-    }
-    return is_right;
-}
-
 static int l_rows_gc(lua_State *L) {
     struct row **rows = lua_touserdata(L, 1);
     for (size_t i = 0; i < lua_objlen(L, 1) / sizeof rows[0]; i++) {
@@ -388,7 +368,19 @@ static int l_encode_rows(lua_State *L) {
                   "out of the list");
     e.next = (uint32_t)from - 1;
     e.stop = (uint32_t)to;
-    lua_pushboolean(L, encode_each(L, e, 3, 5));
+    bool is_right = true;
+    while (e.next < e.stop) {
+        lua_pushcfunction(L, l_encode);
+        for (int i = 1; i <= 3; i++) {
+            lua_pushvalue(L, i);
+        }
+        lua_pushlightuserdata(L, &e);
+        if (lua_pcall(L, 4, 0, 0) != 0) {
+            lua_rawseti(L, 5, (int)e.next);
+            is_right = false;
+        }
+    }
+    lua_pushboolean(L, is_right);
     return 1;
 }
 
@@ -488,8 +480,7 @@ static int l_save_many(lua_State *L) {
         }
         lua_rawgeti(L, 4, (int)i + 1);
         is_right = is_right && lua_isnil(L, -1);
-        lua_pop(L, 1);
-        lua_pop(L, 1);
+        lua_pop(L, 2);
     }
     if (!is_right) {
         lua_pushnil(L);

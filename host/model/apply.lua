@@ -88,7 +88,8 @@ local hint_before, top_before, deletes = hint, top, 0
 local failure -- of a command that should not fail
 
 local function note(err, key)
-  failure = failure or ("%s: %s"):format(key or "?", type(err) == "table" and err.err or tostring(err))
+  local text = type(err) == "table" and err.err or tostring(err)
+  failure = failure or ("%s: %s"):format(key or "?", text)
 end
 
 local function run(...)
@@ -113,6 +114,36 @@ local function add_to_set(prefix, value, offset)
     end
     call("DEL", set)
   end
+end
+
+-- id_of returns the id in a row's key.
+local function id_of(key)
+  return key:sub(#row_prefix + 1)
+end
+
+-- integer_bytes is an id from the counter as @ids has it: 8 bytes, big-endian.
+local function integer_bytes(text)
+  local v = tonumber(text)
+  local high = floor(v / 4294967296)
+  return pack(">I4I4", high, v - high * 4294967296)
+end
+
+-- open_piece makes a piece of @ids that begins at its full length: growing doubles it.
+local function open_piece(key, at)
+  if at == 0 and call("EXISTS", key) == 0 then
+    run("SETRANGE", key, format("%d", ids_piece * id_width - 1), "\0")
+  end
+end
+
+-- the server's clock, in milliseconds
+local clock
+
+local function now_ms()
+  if not clock then
+    local t = call("TIME")
+    clock = tonumber(t[1]) * 1000 + floor(tonumber(t[2]) / 1000)
+  end
+  return clock
 end
 
 -- finish notes what the batch did, and returns what its host is told.

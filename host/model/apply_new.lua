@@ -44,11 +44,7 @@ if is_plain then
     members[i] = pack(">I4", first + i - 1)
   end
 
-  local expiring, now = { "ZADD", expires }, nil
-  if lives ~= 0 then
-    local t = call("TIME")
-    now = tonumber(t[1]) * 1000 + floor(tonumber(t[2]) / 1000)
-  end
+  local expiring = { "ZADD", expires }
 
   -- the rows: most of what a batch costs are the steps in here
   local row, last, at = { "HSET", "", "_v", new_version, "_n" }, 6 + 2 * #names, 0
@@ -71,8 +67,8 @@ if is_plain then
         end
       end
     end
-    if now and lives[i] > 0 then
-      local over = format("%.0f", now + lives[i])
+    if lives ~= 0 and lives[i] > 0 then
+      local over = format("%.0f", now_ms() + lives[i])
       row[stop + 1], row[stop + 2] = "_e", over
       stop = stop + 2
       expiring[#expiring + 1] = over
@@ -103,11 +99,7 @@ if is_plain then
   -- their ids, by pieces
   if id_width == 8 and not have_ids then
     local list = {}
-    for i = 1, count do
-      local v = tonumber(row_keys[i]:sub(#row_prefix + 1))
-      local high = floor(v / 4294967296)
-      list[i] = pack(">I4I4", high, v - high * 4294967296)
-    end
+    for i = 1, count do list[i] = integer_bytes(id_of(row_keys[i])) end
     new_bytes = table.concat(list)
   end
   local i = 0
@@ -119,13 +111,11 @@ if is_plain then
       local list = { "HSET", key }
       for j = 0, n - 1 do
         list[#list + 1] = format("%d", from + j)
-        list[#list + 1] = row_keys[i + j + 1]:sub(#row_prefix + 1)
+        list[#list + 1] = id_of(row_keys[i + j + 1])
       end
       run(unpack(list))
     else
-      if from == 0 and call("EXISTS", key) == 0 then -- at its full length: growing doubles it
-        run("SETRANGE", key, format("%d", ids_piece * id_width - 1), "\0")
-      end
+      open_piece(key, from)
       run("SETRANGE", key, format("%d", from * id_width),
         new_bytes:sub(i * id_width + 1, (i + n) * id_width))
     end
@@ -173,7 +163,7 @@ if is_plain then
         if not ok then note(err, key .. segment) end
         key = nil
       elseif op == 8 then
-        a, b = value, row_keys[row_number]:sub(#row_prefix + 1)
+        a, b = value, id_of(row_keys[row_number])
       elseif op == 10 then
         key, a, b = key .. value, list[at], members[row_number]
         at = at + 1
@@ -192,9 +182,7 @@ if is_plain then
   if #expiring > 2 then run(unpack(expiring)) end
 
   if not have_ids then
-    for j = 1, count do
-      verdicts[j] = { 0, verdicts[j], row_keys[j]:sub(#row_prefix + 1) }
-    end
+    for j = 1, count do verdicts[j] = { 0, verdicts[j], id_of(row_keys[j]) } end
   end
   return finish(verdicts)
 end

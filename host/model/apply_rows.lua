@@ -3,10 +3,6 @@
 local CREATE, DELETE, INCREMENT, INDEX, SWEEP, UPSERT = 0, 2, 3, 4, 5, 6
 local NEW_ORDINAL = 2
 
-local function id_of(key)
-  return key:sub(#row_prefix + 1)
-end
-
 -- lay_out makes rows of the columns.
 local function lay_out()
   local n, at, width = 0, 0, #names
@@ -34,22 +30,29 @@ if new_kind then lay_out() end
 
 -- gathered by key: bits to set or clear, members to add to an ordered index,
 -- and one run of adjacent bytes
-local bits, members, runs = {}, {}, {}
+local gathered, runs = { BITFIELD = {}, ZADD = {} }, {}
+local LIST_MAX = 4000 -- arguments of one command; unpack takes some more
 
-local function flush_bits(key)
-  local list = bits[key]
+local function flush_list(command, key)
+  local list = gathered[command][key]
   if list then
-    bits[key] = nil
-    run("BITFIELD", key, unpack(list, 1, list.n))
+    gathered[command][key] = nil
+    run(command, key, unpack(list, 1, list.n))
   end
 end
 
-local function flush_members(key)
-  local list = members[key]
-  if list then
-    members[key] = nil
-    run("ZADD", key, unpack(list, 1, list.n))
+-- list_for returns the list of a command's arguments, to which up to four are added.
+local function list_for(command, key)
+  local list = gathered[command][key]
+  if list and list.n > LIST_MAX then
+    flush_list(command, key)
+    list = nil
   end
+  if not list then
+    list = { n = 0 }
+    gathered[command][key] = list
+  end
+  return list
 end
 
 local function flush_run(key)
@@ -60,18 +63,11 @@ local function flush_run(key)
   end
 end
 
-local LIST_MAX = 4000 -- arguments of one command; unpack takes some more
-
 local function put_bits(key, width, at, value)
-  local list = bits[key]
-  if not list then
-    list = { n = 0 }
-    bits[key] = list
-  end
+  local list = list_for("BITFIELD", key)
   local n = list.n
   list[n + 1], list[n + 2], list[n + 3], list[n + 4] = "SET", width, at, value
   list.n = n + 4
-  if n > LIST_MAX then flush_bits(key) end
 end
 
 -- ordinals taken one after the other become one write of up to 32 bits
@@ -93,15 +89,10 @@ local function put_taken(key, at)
 end
 
 local function put_member(key, score, member)
-  local list = members[key]
-  if not list then
-    list = { n = 0 }
-    members[key] = list
-  end
+  local list = list_for("ZADD", key)
   local n = list.n
   list[n + 1], list[n + 2] = score, member
   list.n = n + 2
-  if n > LIST_MAX then flush_members(key) end
 end
 
 local function put_bytes(key, from, bytes)
@@ -120,8 +111,9 @@ end
 
 local function flush()
   flush_taken()
-  for key in pairs(bits) do flush_bits(key) end
-  for key in pairs(members) do flush_members(key) end
+  for command, lists in pairs(gathered) do
+    for key in pairs(lists) do flush_list(command, key) end
+  end
   for key in pairs(runs) do flush_run(key) end
 end
 
@@ -133,7 +125,7 @@ local function take_ordinal()
     local at = floor(hint / SEGMENT)
     local key = rows_prefix .. format("%d", at)
     flush_taken()
-    flush_bits(key) -- the search must see what this batch took
+    flush_list("BITFIELD", key) -- the search must see what this batch took
     local free = run("BITPOS", key, "0", format("%d", floor((hint - at * SEGMENT) / 8)))
     if free and free >= 0 and free < SEGMENT then
       n = at * SEGMENT + free
@@ -189,12 +181,12 @@ local function apply_ordered(op, key, value, score, member)
   if op == 10 then
     put_member(key .. value, score, member)
   elseif op == 11 then
-    flush_members(key .. value)
+    flush_list("ZADD", key .. value)
     call("ZREM", key .. value, member)
   elseif op == 12 then
     put_member(key, "0", value .. member)
   else
-    flush_members(key)
+    flush_list("ZADD", key)
     call("ZREM", key, value .. member)
   end
 end
@@ -222,7 +214,7 @@ local function apply_from(list, i)
       remove_from_set(key .. segment, list[i + 2], offset_text)
     elseif op == 7 then
       member = member or pack(">I4", ordinal)
-      flush_members(key)
+      flush_list("ZADD", key)
       call("ZREM", key, member)
     elseif op == 8 then
       call("HSET", key, list[i + 2], id)
@@ -249,13 +241,6 @@ local function apply_commands(list)
   end
 end
 
--- integer_bytes is an id from the counter as @ids has it: 8 bytes, big-endian.
-local function integer_bytes(text)
-  local v = tonumber(text)
-  local high = floor(v / 4294967296)
-  return pack(">I4I4", high, v - high * 4294967296)
-end
-
 -- ids_place returns the key of the row's piece of @ids, and its offset there.
 local piece_number, piece_key
 
@@ -274,9 +259,7 @@ local function enter_row(bytes)
   if id_width == 0 then
     run("HSET", key, format("%d", at), id)
   else
-    if at == 0 and call("EXISTS", key) == 0 then -- at its full length: growing doubles it
-      run("SETRANGE", key, format("%d", ids_piece * id_width - 1), "\0")
-    end
+    open_piece(key, at)
     put_bytes(key, at * id_width, bytes)
   end
 end
@@ -298,7 +281,7 @@ local function after(at)
   return unpack(rows, at + ROW_ITEMS + 1, at + ROW_ITEMS + rows[at + 5])
 end
 
--- Most batches create rows that are new: then one look for all of them is
+-- Where none of the rows that are created is there, one look for all of them is
 -- enough. seen holds the ids that the batch itself has created.
 local seen, are_new = {}, false
 do
@@ -311,17 +294,6 @@ do
     end
   end
   are_new = #list > 0 and call("EXISTS", unpack(list)) == 0
-end
-
--- the server's clock, in milliseconds
-local clock
-
-local function now_ms()
-  if not clock then
-    local t = call("TIME")
-    clock = tonumber(t[1]) * 1000 + floor(tonumber(t[2]) / 1000)
-  end
-  return clock
 end
 
 local function is_over(expiry)

@@ -81,6 +81,7 @@ end
 run(50, 2)
 local _, rss, files = look(service)
 print(("at rest: %.0f MiB, %d files"):format(rss, files))
+
 -- saturated names the cores that had less than a tenth of their time left.
 local function saturated(service_busy, others_busy)
   local list = {}

@@ -130,7 +130,7 @@ function M.median(n, fn)
     times[i] = (neap.monotonic() - t0) * 1000
   end
   table.sort(times)
-  return times[math.ceil(n / 2)], times[math.ceil(n * 0.95)]
+  return M.middle(times), times[math.ceil(n * 0.95)]
 end
 
 --- measure.processor(redis): seconds of processor time that this process has taken, and the
