@@ -270,6 +270,16 @@ for _, key in ipairs { field.integer { primary_key = true, auto = true },
       assert.same({}, check(Wide))
     end)
 
+    case("has the first of two rows that want one unique value", function()
+      local list = list_from(0, 40, true)
+      list[21].u = list[20].u
+      local ok, err = pcall(Wide.create_many, Wide, list)
+      assert.is_false(ok)
+      assert.equal("model.unique", err.errors[21].code)
+      assert.equal(39, Wide:rows():count())
+      assert.same({}, check(Wide))
+    end)
+
     case("is refused whole by a server that is full", function()
       local own = require("support.redis").start()
       local client = neap.redis(own.url)
