@@ -272,10 +272,10 @@ for _, key in ipairs { field.integer { primary_key = true, auto = true },
 
     case("has the first of two rows that want one unique value", function()
       local list = list_from(0, 40, true)
-      list[21].u = list[20].u
+      list[3].u = list[2].u -- of the first batch: lists are shared out between two
       local ok, err = pcall(Wide.create_many, Wide, list)
       assert.is_false(ok)
-      assert.equal("model.unique", err.errors[21].code)
+      assert.equal("model.unique", err.errors[3].code)
       assert.equal(39, Wide:rows():count())
       assert.same({}, check(Wide))
     end)
