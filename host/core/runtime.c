@@ -39,8 +39,8 @@ static void set_idle(struct runtime *rt, bool on);
 
 // turn drains the run queue and then does what was deferred. Chains of
 // wake-ups are followed for a while before the loop polls again, so that
-// tasks that hand values to each other don't pay a poll for each; not for long,
-// as others wait for the poll.
+// tasks that hand values to each other don't pay a poll for each, and what has
+// arrived begins; not for long, as others wait for the poll.
 static void turn(struct runtime *rt) {
     const int passes = 64;
     const uint64_t longest_ns = 2000000;
@@ -49,15 +49,14 @@ static void turn(struct runtime *rt) {
     }
     rt->is_turning = true;
     bool is_more = true;
-    uint64_t start = rt->monitor.slice_ns; // when the last slice ended
-    for (int i = 0;
-         is_more && i < passes && rt->monitor.slice_ns - start < longest_ns;
+    uint64_t until = uv_hrtime() + longest_ns;
+    for (int i = 0; is_more && i < passes && (i == 0 || uv_hrtime() < until);
          i++) {
         if (!rt->is_closing) {
             task_run_queue(rt);
         }
         run_deferred(rt);
-        is_more = rt->ready_first != NULL && !rt->is_closing;
+        is_more = task_is_any_ready(rt) && !rt->is_closing;
     }
     set_idle(rt, is_more || rt->timers.is_late);
     rt->is_turning = false;
@@ -156,7 +155,8 @@ struct runtime *runtime_new(uv_loop_t *loop) {
     struct runtime *rt = xcalloc(1, sizeof *rt);
     rt->loop = loop;
     log_init(&rt->log);
-    rt->ready_last = &rt->ready_first;
+    task_queue_init(&rt->ready);
+    task_queue_init(&rt->arrivals);
     rt->deferred_last = &rt->deferred_first;
     list_init(&rt->tasks);
     list_init(&rt->failures);

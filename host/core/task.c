@@ -17,9 +17,12 @@ const char task_fail_key, task_suspend_key;
 
 enum {
     pool_max = 4096,
+    begun_most = 64, // tasks that arrivals make ready before these have a turn
     ignored_max = 1000, // waits of a cancelled task, which each raise; then it
                         // is not resumed any more
 };
+
+static const uint64_t arrivals_ns = 2000000; // for which they begin in a turn
 
 static struct task *task_of(struct timer *t) {
     return (struct task *)(void *)((char *)t - offsetof(struct task, timer));
@@ -29,15 +32,22 @@ static void push_fail(struct task *t) {
     lua_pushlightuserdata(t->L, (void *)&task_fail_key);
 }
 
-static void enqueue(struct task *t) {
-    struct runtime *rt = t->rt;
+static void enqueue(struct task_queue *q, struct task *t) {
     t->state = TASK_READY;
     t->next = NULL;
-    *rt->ready_last = t;
-    rt->ready_last = &t->next;
-    if (!rt->is_turning) {
-        runtime_wakeup(rt);
+    *q->last = t;
+    q->last = &t->next;
+    q->count++;
+    if (!t->rt->is_turning) {
+        runtime_wakeup(t->rt);
     }
+}
+
+// dequeue_all empties the queue and returns its first task.
+static struct task *dequeue_all(struct task_queue *q) {
+    struct task *first = q->first;
+    task_queue_init(q);
+    return first;
 }
 
 static void unref(struct task *t, int *reference) {
@@ -105,7 +115,7 @@ struct task *task_current(lua_State *L, struct runtime *rt) {
         task_park(t, "cancellation", NULL, NULL);
         t->is_raising = true;
         t->value_count = 0;
-        enqueue(t);
+        enqueue(&t->rt->ready, t);
         return NULL;
     }
     return t;
@@ -158,7 +168,7 @@ void task_wake(struct task *t, uint32_t wait, int count) {
     }
     t->value_count = count;
     t->cancel = NULL;
-    enqueue(t);
+    enqueue(&t->rt->ready, t);
 }
 
 void task_wake_error(struct task *t, uint32_t wait) {
@@ -189,16 +199,17 @@ static void interrupt(struct task *t) {
 
 // leave_run_queue takes back a wake-up that came before the task yielded.
 static void leave_run_queue(struct task *t) {
-    struct runtime *rt = t->rt;
-    struct task **at = &rt->ready_first;
+    struct task_queue *q = &t->rt->ready;
+    struct task **at = &q->first;
     while (*at && *at != t) {
         at = &(*at)->next;
     }
     if (*at) {
         *at = t->next;
         if (!*at) {
-            rt->ready_last = at;
+            q->last = at;
         }
+        q->count--;
     }
 }
 
@@ -361,12 +372,8 @@ static void push_spawner(lua_State *L, struct task *t) {
     }
 }
 
-struct task *task_spawn(struct runtime *rt, lua_State *L, int nargs) {
-    return task_spawn_from(rt, L, nargs, L);
-}
-
-struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
-                             lua_State *from) {
+static struct task *spawn(struct runtime *rt, lua_State *L, int nargs,
+                          lua_State *from, struct task_queue *queue) {
     struct task *t = new_task(rt);
     struct task *parent = rt->current;
     t->value_count = nargs;
@@ -388,8 +395,21 @@ struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
     list_append(&rt->tasks, &t->all);
     rt->live++;
     t->id = ++rt->spawned;
-    enqueue(t);
+    enqueue(queue, t);
     return t;
+}
+
+struct task *task_spawn(struct runtime *rt, lua_State *L, int nargs) {
+    return spawn(rt, L, nargs, L, &rt->ready);
+}
+
+struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
+                             lua_State *from) {
+    return spawn(rt, L, nargs, from, &rt->ready);
+}
+
+struct task *task_spawn_arrival(struct runtime *rt, lua_State *L, int nargs) {
+    return spawn(rt, L, nargs, L, &rt->arrivals);
 }
 
 void task_spawn_site(const struct task *t, char *out, size_t size) {
@@ -595,22 +615,50 @@ static void resume(struct task *t) {
 
 void task_start(struct task *t) {
     struct runtime *rt = t->rt;
-    if (rt->current || rt->ready_last != &t->next || rt->ready_first != t) {
+    if (rt->current || rt->ready.first != t || t->next) {
         return; // it stands in the queue and will be run in its turn
     }
-    rt->ready_first = NULL;
-    rt->ready_last = &rt->ready_first;
-    resume(t);
+    resume(dequeue_all(&rt->ready));
 }
 
-bool task_run_queue(struct runtime *rt) {
-    struct task *t = rt->ready_first;
-    rt->ready_first = NULL;
-    rt->ready_last = &rt->ready_first;
+static void run_ready(struct runtime *rt) {
+    struct task *t = dequeue_all(&rt->ready);
     while (t && !rt->is_closing) {
         struct task *next = t->next;
         resume(t);
         t = next;
     }
-    return rt->ready_first != NULL;
+}
+
+// begin_arrivals begins those that come next, until together they have made
+// some tasks ready. Returns false if that time has come.
+static bool begin_arrivals(struct runtime *rt, uint64_t until_ns) {
+    struct task_queue *q = &rt->arrivals;
+    bool is_time = true;
+    while (is_time && q->first && rt->ready.count < begun_most &&
+           !rt->is_closing) {
+        struct task *t = q->first;
+        q->first = t->next;
+        q->count--;
+        if (!q->first) {
+            task_queue_init(q);
+        }
+        resume(t);
+        is_time = uv_hrtime() < until_ns;
+    }
+    return is_time;
+}
+
+void task_run_queue(struct runtime *rt) {
+    run_ready(rt);
+    uint64_t until_ns = rt->arrivals.first ? uv_hrtime() + arrivals_ns : 0;
+    bool is_time = true;
+    while (is_time && rt->arrivals.first && !rt->is_closing) {
+        is_time = begin_arrivals(rt, until_ns);
+        run_ready(rt);
+    }
+}
+
+bool task_is_any_ready(const struct runtime *rt) {
+    return rt->ready.first || rt->arrivals.first;
 }

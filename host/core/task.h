@@ -44,6 +44,17 @@ enum task_state {
     TASK_FAILED,  // raised; the error and its traceback lie in the registry
 };
 
+// Tasks that are ready, in order.
+struct task_queue {
+    struct task *first, **last;
+    uint32_t count;
+};
+
+// task_queue_init empties a queue.
+static inline void task_queue_init(struct task_queue *q) {
+    *q = (struct task_queue){NULL, &q->first, 0};
+}
+
 // A task_cancel_fn takes a parked task off what it waits for. It returns
 // false when the wait has to end by itself first (children that unwind): then
 // it sees to it that task_wake_interrupted is called later.
@@ -116,6 +127,11 @@ struct task *task_spawn(struct runtime *rt, lua_State *L, int nargs);
 struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
                              lua_State *from);
 
+// task_spawn_arrival is task_spawn for what comes from outside, a request: it
+// begins behind all that is ready, so that under load what has begun is
+// finished first, and not late because of what came after it.
+struct task *task_spawn_arrival(struct runtime *rt, lua_State *L, int nargs);
+
 // task_start runs a task just spawned at once, until its first wait. Only
 // for loop callbacks: no other task may be running.
 void task_start(struct task *t);
@@ -184,8 +200,12 @@ bool task_was_cancelled(struct task *t);
 // Returns the number of values. // [-0, +n]
 int task_push_outcome(struct task *t, lua_State *L);
 
-// task_run_queue resumes what is ready; true if more became ready meanwhile.
-bool task_run_queue(struct runtime *rt);
+// task_run_queue resumes what is ready, once each, and then begins arrivals: a
+// few at a time, each time with what these made ready, for 2 ms.
+void task_run_queue(struct runtime *rt);
+
+// task_is_any_ready says that task_run_queue has something to do.
+bool task_is_any_ready(const struct runtime *rt);
 
 // task_report_failures logs the failures that nobody can join any more; with
 // `all`, also those whose handles are still about (the end of the process).

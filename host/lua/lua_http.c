@@ -312,7 +312,7 @@ static void on_request(struct http_request *r, void *arg) {
     push_handle(L, s);
     push_slice(L, r->head.method);
     push_slice(L, r->head.path);
-    struct task *t = task_spawn(h->rt, L, 3);
+    struct task *t = task_spawn_arrival(h->rt, L, 3);
     t->request = ++h->served;
     t->on_end = on_task_end;
     t->on_end_arg = s;

@@ -11,13 +11,28 @@ local seconds, port, first = 5, 18080, 19001
 local ticks = 100 -- of processor time a second (sysconf(_SC_CLK_TCK) of Linux)
 
 local children = {}
+
+-- leave ends what was started: at once, as a backend that hangs would keep its port a while.
+local function leave(status)
+  for _, child in ipairs(children) do
+    child.handle:kill("sigkill")
+    child.ended:wait()
+  end
+  os.exit(status)
+end
+
 local function start(script, ...)
-  local out, ready = uv.new_pipe(false), neap.event()
+  local out, ready, is_up = uv.new_pipe(false), neap.event(), false
+  local ended = neap.event()
   local child, pid = uv.spawn(uv.exepath(), { args = { script, ... }, stdio = { nil, out, 2 } },
-    function() end)
-  out:read_start(function(_, data) if data then ready:set() end end)
+    function() ended:set() end)
+  children[#children + 1] = { handle = child, ended = ended }
+  out:read_start(function(_, data)
+    is_up = is_up or data ~= nil
+    ready:set()
+  end)
   ready:wait()
-  children[#children + 1] = child
+  if not is_up then leave(1) end -- it has said why
   return pid
 end
 
@@ -106,8 +121,4 @@ end
 neap.sleep(62) -- connections that are not used are kept for a minute
 _, rss, files = look(service)
 print(("a minute later: %.0f MiB, %d files"):format(rss, files))
-for _, child in ipairs(children) do
-  child:kill("sigterm")
-  child:close()
-end
-os.exit(0)
+leave(0)
