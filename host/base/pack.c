@@ -19,6 +19,14 @@ void pack_array(struct buf *b, uint32_t count) {
     }
 }
 
+void pack_map(struct buf *b, uint32_t pairs) {
+    if (pairs < 16) {
+        buf_addc(b, (char)(0x80 | pairs));
+    } else {
+        put_be(b, 0xdf, pairs, 4);
+    }
+}
+
 size_t pack_array32(struct buf *b) {
     put_be(b, 0xdd, 0, 4);
     return b->len - 4;
@@ -80,16 +88,26 @@ bool unpack_is_array(const struct unpack *u) {
            ((*u->p & 0xf0) == 0x90 || *u->p == 0xdc || *u->p == 0xdd);
 }
 
-uint32_t unpack_array(struct unpack *u) {
+// take_count reads how much an array or a map has, by the tags of either.
+static uint32_t take_count(struct unpack *u, unsigned char fix,
+                           unsigned char tag16) {
     unsigned char tag = take_tag(u);
-    if ((tag & 0xf0) == 0x90) {
+    if ((tag & 0xf0) == fix) {
         return tag & 0x0f;
     }
-    if (tag == 0xdc || tag == 0xdd) {
-        return (uint32_t)take_be(u, tag == 0xdc ? 2 : 4);
+    if (tag == tag16 || tag == tag16 + 1) {
+        return (uint32_t)take_be(u, tag == tag16 ? 2 : 4);
     }
     u->is_bad = true;
     return 0;
+}
+
+uint32_t unpack_array(struct unpack *u) {
+    return take_count(u, 0x90, 0xdc);
+}
+
+uint32_t unpack_map(struct unpack *u) {
+    return take_count(u, 0x80, 0xde);
 }
 
 int64_t unpack_int(struct unpack *u) {

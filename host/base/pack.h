@@ -1,5 +1,6 @@
 // pack: MessagePack, as much of it as neap and Redis's cmsgpack say to each
-// other: arrays, byte strings, integers (https://msgpack.org, the format).
+// other: arrays, maps, byte strings, integers (https://msgpack.org, the
+// format).
 //
 //   pack_array(&b, 2); pack_bytes(&b, "x", 1); pack_int(&b, 7);
 //
@@ -15,6 +16,7 @@
 
 // pack_array begins an array of `count` elements; the others append one value.
 void pack_array(struct buf *b, uint32_t count);
+void pack_map(struct buf *b, uint32_t pairs); // key, value, key, value
 void pack_bytes(struct buf *b, const void *bytes, size_t len);
 void pack_str(struct buf *b, const char *s);
 void pack_int(struct buf *b, int64_t v);
@@ -34,6 +36,7 @@ struct unpack {
 // unpack_is_array says whether an array comes next.
 bool unpack_is_array(const struct unpack *u);
 uint32_t unpack_array(struct unpack *u);
+uint32_t unpack_map(struct unpack *u);
 int64_t unpack_int(struct unpack *u);
 const char *unpack_bytes(struct unpack *u, size_t *len);
 

@@ -10,21 +10,21 @@
 -- all that are in use already: so batches of new rows get by with few.
 --
 -- KEYS: the model's meta hash, the writing host's journal.
--- ARGV[1], packed: { generation, batch number, refresh, row prefix, rows prefix,
--- ids prefix, id width, ordinals in a piece of @ids, key of the stamps,
--- { key... }, { row... }, { new rows by column }, { what these enter by key... },
--- expires }. ARGV[2], 8 bytes that no other batch has, is the stamp of the segments
--- whose columns it changes. A row is these elements: kind, id, version expected, new
--- version, how many elements come after these ten, { removed name... }, { unique
--- index, value... }, { command... }, id's bytes in @ids, life; after them name,
--- value... of each field that is set. 0 stands for an empty list. A batch of new rows
--- alone has them by column, as host/model/fresh.h says. Commands and unique indexes
--- name their keys by the place in the list. expires is the key of the expiries, "" if
--- rows of the model do not expire. life, in milliseconds, is what the row has left
--- from now on: 0 leaves it as it is, -1 is for ever. After an INCREMENT's ten come
--- name, by, is integer, least, most, zset's place, column's place, width, least as
--- packed... with "" or 0 for what there is not. In the place of its life an INDEX has
--- 0, or 1 to enter the row in @rows and @ids again, or 2 to do so under a new ordinal.
+-- ARGV[1], packed, one after the other: generation, batch number, refresh, row prefix,
+-- rows prefix, ids prefix, id width, ordinals in a piece of @ids, key of the stamps,
+-- { place = key... }, { row... }, expires; and where new rows are all there is, these by
+-- column, as host/model/fresh.h says, in the place of { row... }. ARGV[2], 8 bytes that
+-- no other batch has, is the stamp of the segments whose columns it changes. A row is
+-- these elements: kind, id, version expected, new version, how many elements come after
+-- these ten, { removed name... }, { unique index, value... }, { command... }, id's bytes
+-- in @ids, life; after them name, value... of each field that is set. 0 stands for an
+-- empty list. Commands and unique indexes name their keys by their places. expires is
+-- the key of the expiries, "" if rows of the model do not expire. life, in milliseconds,
+-- is what the row has left from now on: 0 leaves it as it is, -1 is for ever. After an
+-- INCREMENT's ten come name, by, is integer, least, most, zset's place, column's place,
+-- width, least as packed... with "" or 0 for what there is not. In the place of its life
+-- an INDEX has 0, or 1 to enter the row in @rows and @ids again, or 2 to do so under a
+-- new ordinal.
 -- Returns, packed: { verdict... }, one a row: its ordinal (or { 0, ordinal, id }
 -- where the id was taken here), or { code, detail... } as below; or one negative
 -- number for the whole batch.
@@ -37,17 +37,11 @@ local SEGMENT, SMALL_SET = 65536, 512
 local call, try, floor, format, type = redis.call, redis.pcall, math.floor, string.format, type
 local pack = struct.pack
 local meta, journal = KEYS[1], KEYS[2]
-local batch = cmsgpack.unpack(ARGV[1])
-local generation, number = batch[1], batch[2]
-local row_prefix, rows_prefix, ids_prefix, id_width = batch[4], batch[5], batch[6], batch[7]
-local ids_piece, stamps_key, stamp = batch[8], batch[9], ARGV[2]
-local keys, rows, fresh, bulk, expires = batch[10], batch[11], batch[12], batch[13], batch[14]
-local has_ttl = expires ~= ""
+local generation, number, refresh, row_prefix, rows_prefix, ids_prefix, id_width, ids_piece,
+  stamps_key, keys, rows, expires, new_kind, new_version, new_bytes, row_keys, names, values,
+  is_full, uniques, commands, lives, bulk = cmsgpack.unpack(ARGV[1])
+local stamp, has_ttl = ARGV[2], expires ~= ""
 local count, ROW_ITEMS = 0, 10
-
--- the columns of new rows
-local new_kind, new_version, new_bytes, row_keys, names, values, is_full, uniques, commands,
-  lives = unpack(fresh)
 local have_ids = type(row_keys) == "table" -- else the counter gives the ids
 
 -- where each row begins (the elements of one are rows[at + 1] and so on)
@@ -149,7 +143,8 @@ end
 -- finish notes what the batch did, and returns what its host is told.
 local function finish(verdicts)
   if hint ~= hint_before or top ~= top_before then
-    call("HSET", meta, "hint", format("%d", hint), "top", format("%d", top))
+    local text = format("%d", hint)
+    call("HSET", meta, "hint", text, "top", top == hint and text or format("%d", top))
   end
   if deletes > 0 then call("HINCRBY", meta, "deletes", deletes) end
   if failure then
@@ -158,6 +153,6 @@ local function finish(verdicts)
   end
   local packed = cmsgpack.pack(verdicts)
   call("HSET", journal, slot, format("%.0f:", number) .. packed)
-  if batch[3] == 1 then call("EXPIRE", journal, 86400) end
+  if refresh == 1 then call("EXPIRE", journal, 86400) end
   return packed
 end

@@ -44,11 +44,14 @@ if is_plain then
     members[i] = pack(">I4", first + i - 1)
   end
 
-  local expiring = { "ZADD", expires }
+  local expiring
 
   -- the rows: most of what a batch costs are the steps in here
-  local row, last, at = { "HSET", "", "_v", new_version, "_n" }, 6 + 2 * #names, 0
-  for j = 1, #names do row[5 + 2 * j] = names[j] end
+  local row, last, at = { "HSET", "", "_v", new_version, "_n", "" }, 6 + 2 * #names, 0
+  for j = 1, #names do -- in this order, lest the table becomes another thing than a list
+    row[5 + 2 * j] = names[j]
+    row[6 + 2 * j] = ""
+  end
   for i = 1, count do
     local stop = last
     row[2], row[6] = row_keys[i], format("%d", verdicts[i])
@@ -71,6 +74,7 @@ if is_plain then
       local over = format("%.0f", now_ms() + lives[i])
       row[stop + 1], row[stop + 2] = "_e", over
       stop = stop + 2
+      expiring = expiring or { "ZADD", expires }
       expiring[#expiring + 1] = over
       expiring[#expiring + 1] = members[i]
     end
@@ -127,7 +131,11 @@ if is_plain then
   while at < #bulk do
     local op, key, argument, from = bulk[at], keys[bulk[at + 1]], bulk[at + 2], at + 4
     local stop = from + bulk[at + 3]
-    if op == 1 then
+    if stop - from == 2 and op == 1 then -- what is but one needs no list
+      local word = bulk[from]
+      run("BITFIELD", key .. segment .. argument, "SET", widths[word], places_text[word],
+        bulk[from + 1])
+    elseif op == 1 then
       local list, n = { "BITFIELD", key .. segment .. argument }, 2
       for j = from, stop - 1, 2 do
         local word = bulk[j]
@@ -138,6 +146,8 @@ if is_plain then
       run(unpack(list))
     elseif op == 5 then
       run("SETRANGE", key .. segment, format("%d", offset * argument), bulk[from])
+    elseif stop - from == 2 then
+      run("ZADD", key, bulk[from + 1], members[bulk[from] + 1])
     else
       local list, n = { "ZADD", key }, 2
       for j = from, stop - 1, 2 do
@@ -179,7 +189,7 @@ if is_plain then
     end
   end
   for _, list in pairs(gathered) do run(unpack(list)) end
-  if #expiring > 2 then run(unpack(expiring)) end
+  if expiring then run(unpack(expiring)) end
 
   if not have_ids then
     for j = 1, count do verdicts[j] = { 0, verdicts[j], id_of(row_keys[j]) } end

@@ -161,7 +161,6 @@ static void pack_key(struct buf *b, const struct schema *s,
 
 void batch_pack_head(const struct schema *s, uint64_t number, bool is_refresh,
                      struct buf *b) {
-    pack_array(b, 14);
     pack_str(b, s->generation);
     pack_int(b, (int64_t)number);
     pack_int(b, is_refresh);
@@ -225,19 +224,19 @@ uint32_t batch_pack_rows(const struct schema *s, struct write *first,
                          uint32_t most, size_t bytes,
                          const char creation[ROW_CREATION], struct buf *b) {
     name_lives(first, most, creation);
-    uint32_t n = count_alike(first, most, bytes);
-    if (n) {
+    uint32_t alike = count_alike(first, most, bytes), n = alike;
+    if (alike) {
         pack_array(b, 0);
-        fresh_pack(s, first, n, b);
     } else {
         n = pack_rows(s, first, most, bytes, b);
-        pack_array(b, 0);
-        pack_array(b, 0);
     }
     if (s->has_ttl) {
         pack_key(b, s, key_expires);
     } else {
         pack_str(b, "");
+    }
+    if (alike) {
+        fresh_pack(s, first, alike, b);
     }
     return n;
 }

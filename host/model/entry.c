@@ -95,9 +95,10 @@ static void take_places(struct entries *list) {
 }
 
 // The keys that commands name by their places.
+enum { keys_most = SCHEMA_FIELDS * 4 + SCHEMA_COMPOUNDS };
+
 struct keys {
-    struct value list[SCHEMA_FIELDS * 4 + SCHEMA_COMPOUNDS];
-    uint32_t count;
+    struct value list[keys_most]; // by their places, from 1 on
 };
 
 static struct value next_bytes(struct unpack *u) {
@@ -108,8 +109,8 @@ static struct value next_bytes(struct unpack *u) {
 
 static struct value next_key(const struct keys *keys, struct unpack *u) {
     int64_t place = unpack_int(u);
-    return place >= 1 && place <= keys->count ? keys->list[place - 1]
-                                              : (struct value){"", 0};
+    return place >= 1 && place <= keys_most ? keys->list[place - 1]
+                                            : (struct value){"", 0};
 }
 
 static void add_value(struct buf *b, struct value v) {
@@ -199,11 +200,12 @@ static void clear_entry(struct entry *e) {
 // each calls take with each of the row's entries.
 static void each(struct entries *list) {
     struct buf packed_keys = {0}, commands = {0};
-    struct keys keys = {.count = 0};
+    struct keys keys = {.list = {{"", 0}}};
     index_keys(list->s, &packed_keys);
     struct unpack u = unpack_of(&packed_keys);
-    for (uint32_t n = unpack_array(&u); n > 0; n--) {
-        keys.list[keys.count++] = next_bytes(&u);
+    for (uint32_t n = unpack_map(&u); n > 0; n--) {
+        int64_t place = unpack_int(&u);
+        keys.list[place - 1] = next_bytes(&u);
     }
     take_places(list);
     index_build(list->s, list->row, true, &commands);

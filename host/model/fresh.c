@@ -118,7 +118,6 @@ static int64_t pack_life(const struct schema *s, struct write *w,
 }
 
 static void pack_columns(const struct columns *c) {
-    pack_array(c->out, 10);
     pack_int(c->out, c->first->kind);
     pack_bytes(c->out, c->first->new->version, ROW_VERSION);
     pack_ids(c);

@@ -3,14 +3,14 @@
 // in common, and can enter most of it by key. Pure: writes in, packed bytes
 // out.
 //
-//   { kind, version, bytes of the ids in @ids, { key... }, { name... },
-//     { value... }, are all there, uniques, commands, lives }
+//   kind, version, bytes of the ids in @ids, { key... }, { name... },
+//   { value... }, are all there, uniques, commands, lives, bulk
 //
 // In the place of the keys stands the count of rows whose ids the counter
 // gives. The values stand row after row, one for each name, 0 for none. The
-// last three are lists with an element a row: index_uniques, index_rest,
-// milliseconds; or 0 if there is nothing for any row. What bulk_pack packs
-// comes behind.
+// lists behind are { index_uniques of a row... }, { index_rest... } and
+// { milliseconds... }, or 0 if there is nothing for any row; bulk is what
+// bulk_pack packs.
 #ifndef NEAP_MODEL_FRESH_H
 #define NEAP_MODEL_FRESH_H
 

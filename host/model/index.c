@@ -372,29 +372,49 @@ uint32_t index_uniques(const struct schema *s, const struct row *old,
     return n;
 }
 
-static void pack_key(const struct schema *s, uint32_t field, bool has,
-                     void (*key)(struct buf *, const struct schema *, uint32_t),
-                     struct buf *out) {
+struct key_list {
+    const struct schema *s;
+    struct buf packed;
+    uint32_t count;
+};
+
+static void list_key(struct key_list *list, uint32_t i, int64_t place,
+                     void (*key)(struct buf *, const struct schema *,
+                                 uint32_t)) {
     struct buf b = {0};
-    if (has) {
-        key(&b, s, field);
-    }
-    pack_bytes(out, b.data, b.len);
+    key(&b, list->s, i);
+    pack_int(&list->packed, place);
+    pack_bytes(&list->packed, b.data, b.len);
+    list->count++;
     buf_clear(&b);
 }
 
+static void list_keys_of(struct key_list *list, uint32_t i) {
+    const struct field *f = &list->s->fields[i];
+    if (f->index == INDEX_BITMAP || f->index == INDEX_SET ||
+        f->index == INDEX_PACKED) {
+        list_key(list, i, index_place(i, KEY_COLUMN), key_column_prefix);
+    }
+    if (f->has_zset) {
+        list_key(list, i, index_place(i, KEY_ZSET), key_zset);
+    }
+    if (f->is_unique) {
+        list_key(list, i, index_place(i, KEY_UNIQUE), key_unique);
+    }
+    if (f->has_lex) {
+        list_key(list, i, index_place(i, KEY_LEX), key_lex);
+    }
+}
+
 void index_keys(const struct schema *s, struct buf *out) {
-    pack_array(out, s->count * KEYS_PER_FIELD + s->compound_count);
+    struct key_list list = {.s = s};
     for (uint32_t i = 0; i < s->count; i++) {
-        const struct field *f = &s->fields[i];
-        bool has_column = f->index == INDEX_BITMAP || f->index == INDEX_SET ||
-                          f->index == INDEX_PACKED;
-        pack_key(s, i, has_column, key_column_prefix, out);
-        pack_key(s, i, f->has_zset, key_zset, out);
-        pack_key(s, i, f->is_unique, key_unique, out);
-        pack_key(s, i, f->has_lex, key_lex, out);
+        list_keys_of(&list, i);
     }
     for (uint32_t i = 0; i < s->compound_count; i++) {
-        pack_key(s, i, true, key_compound_prefix, out);
+        list_key(&list, i, index_place(s->count, 0) + i, key_compound_prefix);
     }
+    pack_map(out, list.count);
+    buf_add(out, list.packed.data, list.packed.len);
+    buf_clear(&list.packed);
 }

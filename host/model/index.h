@@ -2,8 +2,8 @@
 // keep the indexes true. Pure: rows in, packed commands out.
 //
 // Commands are packed as flat arrays for apply.lua, which knows the ordinal:
-// it puts the segment's number behind a column's prefix. Keys are numbers into
-// the list that index_keys packs once a batch.
+// it puts the segment's number behind a column's prefix. Keys are numbers in
+// the map that index_keys packs once a batch.
 #ifndef NEAP_MODEL_INDEX_H
 #define NEAP_MODEL_INDEX_H
 
@@ -27,10 +27,10 @@ enum index_op {
     OP_LEX_REMOVE       // key, escaped value
 };
 
-// index_keys packs (one array) the keys that commands name by their places:
+// index_keys packs (one map) the keys that commands name by their places:
 // field * 4 + 1 its column's prefix, + 2 its ordered index, + 3 its unique
-// index, + 4 that ordered by bytes; then one a compound index. Empty where it
-// has none.
+// index, + 4 that ordered by bytes; then one a compound index. It leaves out
+// those that there are not.
 void index_keys(const struct schema *s, struct buf *out);
 
 // index_diff packs (one array, or 0 for none) the commands that lead from old
@@ -47,7 +47,7 @@ uint32_t index_rest(const struct schema *s, const struct row *new,
 uint32_t index_build(const struct schema *s, const struct row *new, bool is_all,
                      struct buf *out);
 
-// index_place returns the place of a field's key in the list: 0 its column, 1
+// index_place returns the place of a field's key in the map: 0 its column, 1
 // its ordered index, 2 its unique index, 3 that ordered by bytes.
 int64_t index_place(uint32_t field, int kind);
 

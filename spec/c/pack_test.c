@@ -84,7 +84,7 @@ static void bytes_of_every_size_come_back(void **state) {
     buf_clear(&b);
 }
 
-static void arrays_of_every_size_come_back(void **state) {
+static void arrays_and_maps_of_every_size_come_back(void **state) {
     (void)state;
     static const uint32_t sizes[] = {0, 1, 15, 16, 65535, 65536, UINT32_MAX};
     struct buf b = {0};
@@ -92,14 +92,20 @@ static void arrays_of_every_size_come_back(void **state) {
         pack_array(&b, sizes[i]);
         size_t at = pack_array32(&b);
         pack_set_array32(&b, at, sizes[i]);
+        pack_map(&b, sizes[i]);
     }
-    buf_add(&b, "\xdc\1\2", 3);
+    buf_add(&b, "\xdc\1\2\xde\1\2", 6);
     struct unpack u = reader(&b);
-    for (size_t i = 0; i < 2 * COUNT(sizes); i++) {
-        assert_true(unpack_is_array(&u));
-        assert_int_equal(unpack_array(&u), sizes[i / 2]);
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        for (int form = 0; form < 2; form++) {
+            assert_true(unpack_is_array(&u));
+            assert_int_equal(unpack_array(&u), sizes[i]);
+        }
+        assert_false(unpack_is_array(&u));
+        assert_int_equal(unpack_map(&u), sizes[i]);
     }
     assert_int_equal(unpack_array(&u), 258);
+    assert_int_equal(unpack_map(&u), 258);
     assert_false(unpack_is_array(&u));
     assert_false(u.is_bad);
     buf_clear(&b);
@@ -194,7 +200,7 @@ int main(void) {
         cmocka_unit_test(integers_of_every_size_come_back),
         cmocka_unit_test(short_forms_are_read),
         cmocka_unit_test(bytes_of_every_size_come_back),
-        cmocka_unit_test(arrays_of_every_size_come_back),
+        cmocka_unit_test(arrays_and_maps_of_every_size_come_back),
         cmocka_unit_test(a_message_cut_at_any_byte_is_bad),
         cmocka_unit_test(a_message_with_any_byte_changed_is_read_to_an_end),
         cmocka_unit_test(what_is_of_another_kind_is_bad),
