@@ -89,9 +89,9 @@ for i = 1, rounds do
 end
 sets, set_and_get = measure.middle(sets), measure.middle(set_and_get)
 single = measure.middle(single)
-print(("creates, one after the other: %.0f/s, of redis-benchmark -c 1 -P 1 %.2f of the pairs of SET "
-  .. "and GET (%.0f), %.2f of the SETs (%.0f)"):format(single, single / set_and_get, set_and_get,
-  single / sets, sets))
+print(("creates, one after the other: %.0f/s, of redis-benchmark -c 1 -P 1 %.2f of the pairs of "
+  .. "SET and GET (%.0f), %.2f of the SETs (%.0f)"):format(single, single / set_and_get,
+  set_and_get, single / sets, sets))
 
 -- loading -------------------------------------------------------------------
 
