@@ -155,8 +155,8 @@ struct runtime *runtime_new(uv_loop_t *loop) {
     struct runtime *rt = xcalloc(1, sizeof *rt);
     rt->loop = loop;
     log_init(&rt->log);
-    task_queue_init(&rt->ready);
-    task_queue_init(&rt->arrivals);
+    runq_init(&rt->ready);
+    runq_init(&rt->arrivals);
     rt->deferred_last = &rt->deferred_first;
     list_init(&rt->tasks);
     list_init(&rt->failures);

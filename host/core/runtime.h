@@ -45,7 +45,7 @@ struct runtime {
     uv_check_t check;
     uv_idle_t idle; // active while tasks are ready, so that polls don't block
     struct task *current;
-    struct task_queue ready, arrivals;
+    struct runq ready, arrivals;
     struct coroutine *free_coroutines;
     uint32_t free_count, free_cap;
     struct defer *deferred_first, **deferred_last;

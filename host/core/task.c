@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "core/failure.h"
 #include "core/runtime.h"
+#include "core/scope.h"
 #include "core/sync.h"
 #include "core/unjoined.h"
 #include "lua/lua_error.h"
@@ -32,22 +33,12 @@ static void push_fail(struct task *t) {
     lua_pushlightuserdata(t->L, (void *)&task_fail_key);
 }
 
-static void enqueue(struct task_queue *q, struct task *t) {
+static void enqueue(struct runq *q, struct task *t) {
     t->state = TASK_READY;
-    t->next = NULL;
-    *q->last = t;
-    q->last = &t->next;
-    q->count++;
+    runq_add(q, t);
     if (!t->rt->is_turning) {
         runtime_wakeup(t->rt);
     }
-}
-
-// dequeue_all empties the queue and returns its first task.
-static struct task *dequeue_all(struct task_queue *q) {
-    struct task *first = q->first;
-    task_queue_init(q);
-    return first;
 }
 
 static void unref(struct task *t, int *reference) {
@@ -185,8 +176,7 @@ void task_wake_interrupted(struct task *t) {
     task_wake(t, t->wait, 2);
 }
 
-// interrupt ends the current wait, if there is one that may be ended.
-static void interrupt(struct task *t) {
+void task_interrupt(struct task *t) {
     t->is_interrupted = true;
     if (t->state != TASK_WAITING || !is_interrupted_here(t)) {
         return;
@@ -197,27 +187,11 @@ static void interrupt(struct task *t) {
     task_wake_interrupted(t);
 }
 
-// leave_run_queue takes back a wake-up that came before the task yielded.
-static void leave_run_queue(struct task *t) {
-    struct task_queue *q = &t->rt->ready;
-    struct task **at = &q->first;
-    while (*at && *at != t) {
-        at = &(*at)->next;
-    }
-    if (*at) {
-        *at = t->next;
-        if (!*at) {
-            q->last = at;
-        }
-        q->count--;
-    }
-}
-
 void task_unpark(struct task *t) {
     if (t->state == TASK_WAITING && t->cancel) {
         t->cancel(t, t->cancel_ctx);
     } else if (t->state == TASK_READY) {
-        leave_run_queue(t);
+        runq_remove(&t->rt->ready, t); // woken before it yielded
     }
     t->cancel = NULL;
     t->is_raising = false;
@@ -229,7 +203,7 @@ void task_unpark(struct task *t) {
 void task_cancel(struct task *t) {
     if (!task_is_over(t) && !t->is_cancelled) {
         t->is_cancelled = true;
-        interrupt(t);
+        task_interrupt(t);
     }
 }
 
@@ -252,53 +226,6 @@ void task_sleep(struct task *t, double seconds, bool is_background) {
     } else {
         task_wake(t, t->wait, 0);
     }
-}
-
-// -- deadlines
-
-static void on_scope_due(struct timer *timer) {
-    struct scope *s =
-        (struct scope *)(void *)((char *)timer - offsetof(struct scope, timer));
-    task_scope_expire(s);
-}
-
-void task_scope_expire(struct scope *s) {
-    s->is_expired = true;
-    if (s->task) {
-        interrupt(s->task);
-    }
-}
-
-void task_scope_open(struct task *t, struct scope *s, double seconds) {
-    *s = (struct scope){
-        .task = t, .outer = t->scopes, .seconds = seconds, .shield = t->shield};
-    timer_init(&s->timer, on_scope_due);
-    if (seconds >= 0) {
-        timer_start(&t->rt->timers, &s->timer, timer_after(seconds));
-    }
-    t->scopes = s;
-}
-
-bool task_scope_close(struct scope *s) {
-    struct task *t = s->task;
-    if (!t) {
-        return s->is_raised;
-    }
-    s->task = NULL;
-    timer_stop(&t->rt->timers, &s->timer);
-    struct scope **at = &t->scopes;
-    while (*at && *at != s) {
-        at = &(*at)->outer;
-    }
-    if (*at) {
-        *at = s->outer;
-    }
-    bool is_expired = false;
-    for (struct scope *o = t->scopes; o; o = o->outer) {
-        is_expired = is_expired || o->is_expired;
-    }
-    t->is_interrupted = t->is_cancelled || is_expired;
-    return s->is_raised;
 }
 
 // -- life
@@ -373,7 +300,7 @@ static void push_spawner(lua_State *L, struct task *t) {
 }
 
 static struct task *spawn(struct runtime *rt, lua_State *L, int nargs,
-                          lua_State *from, struct task_queue *queue) {
+                          lua_State *from, struct runq *queue) {
     struct task *t = new_task(rt);
     struct task *parent = rt->current;
     t->value_count = nargs;
@@ -540,7 +467,7 @@ static void finish(struct task *t, int status) {
     rt->live--;
     list_remove(&t->all);
     while (t->scopes) {
-        task_scope_close(t->scopes);
+        scope_close(t->scopes);
     }
     unref(t, &t->context);
     unref(t, &t->cause);
@@ -618,11 +545,11 @@ void task_start(struct task *t) {
     if (rt->current || rt->ready.first != t || t->next) {
         return; // it stands in the queue and will be run in its turn
     }
-    resume(dequeue_all(&rt->ready));
+    resume(runq_take_all(&rt->ready));
 }
 
 static void run_ready(struct runtime *rt) {
-    struct task *t = dequeue_all(&rt->ready);
+    struct task *t = runq_take_all(&rt->ready);
     while (t && !rt->is_closing) {
         struct task *next = t->next;
         resume(t);
@@ -633,17 +560,10 @@ static void run_ready(struct runtime *rt) {
 // begin_arrivals begins those that come next, until together they have made
 // some tasks ready. Returns false if that time has come.
 static bool begin_arrivals(struct runtime *rt, uint64_t until_ns) {
-    struct task_queue *q = &rt->arrivals;
     bool is_time = true;
-    while (is_time && q->first && rt->ready.count < begun_most &&
+    while (is_time && rt->arrivals.first && rt->ready.count < begun_most &&
            !rt->is_closing) {
-        struct task *t = q->first;
-        q->first = t->next;
-        q->count--;
-        if (!q->first) {
-            task_queue_init(q);
-        }
-        resume(t);
+        resume(runq_take(&rt->arrivals));
         is_time = uv_hrtime() < until_ns;
     }
     return is_time;

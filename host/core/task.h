@@ -25,9 +25,11 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "core/runq.h"
 #include "core/timer.h"
 
 struct runtime;
+struct scope;
 struct task;
 
 // A coroutine that returned and can be used again.
@@ -44,32 +46,10 @@ enum task_state {
     TASK_FAILED,  // raised; the error and its traceback lie in the registry
 };
 
-// Tasks that are ready, in order.
-struct task_queue {
-    struct task *first, **last;
-    uint32_t count;
-};
-
-// task_queue_init empties a queue.
-static inline void task_queue_init(struct task_queue *q) {
-    *q = (struct task_queue){NULL, &q->first, 0};
-}
-
 // A task_cancel_fn takes a parked task off what it waits for. It returns
 // false when the wait has to end by itself first (children that unwind): then
 // it sees to it that task_wake_interrupted is called later.
 typedef bool task_cancel_fn(struct task *t, void *ctx);
-
-// A scope is a deadline around a call; scopes nest within a task.
-struct scope {
-    struct timer timer;
-    struct task *task;
-    struct scope *outer;
-    double seconds;
-    int shield; // the task's shield depth when the scope was opened
-    bool is_expired;
-    bool is_raised; // some wait was ended by it
-};
 
 struct task {
     lua_State *L; // NULL once it returned nothing: L is in use again
@@ -180,13 +160,8 @@ void task_sleep(struct task *t, double seconds, bool is_background);
 // task_interrupt_check raises if the task is interrupted outside a shield.
 void task_interrupt_check(lua_State *L, struct task *t);
 
-// task_scope_open and _close bracket a deadline (none when seconds < 0).
-// Close says whether it ended a wait.
-void task_scope_open(struct task *t, struct scope *s, double seconds);
-bool task_scope_close(struct scope *s);
-
-// task_scope_expire ends the scope's waits now. It may be closed already.
-void task_scope_expire(struct scope *s);
+// task_interrupt ends the current wait, if there is one that may be ended.
+void task_interrupt(struct task *t);
 
 // task_is_over says that the task has ended.
 static inline bool task_is_over(const struct task *t) {

@@ -7,6 +7,7 @@
 
 #include "core/failure.h"
 #include "core/runtime.h"
+#include "core/scope.h"
 #include "core/sync.h"
 #include "lua/lua_error.h"
 
@@ -246,7 +247,7 @@ static int l_scope(lua_State *L) {
     double seconds = lua_isnoneornil(L, 1) ? -1 : check_seconds(L, 1);
     struct task *t = check_running(L);
     struct scope *s = lua_newuserdata(L, sizeof *s);
-    task_scope_open(t, s, seconds);
+    scope_open(t, s, seconds);
     luaL_getmetatable(L, SCOPE);
     lua_setmetatable(L, -2);
     return 1;
@@ -255,7 +256,7 @@ static int l_scope(lua_State *L) {
 // close_scope(scope) -> whether it ended a wait, its error object
 static int l_close_scope(lua_State *L) {
     struct scope *s = luaL_checkudata(L, 1, SCOPE);
-    bool is_raised = task_scope_close(s);
+    bool is_raised = scope_close(s);
     lua_pushboolean(L, is_raised);
     if (!is_raised) {
         return 1;
@@ -266,12 +267,12 @@ static int l_close_scope(lua_State *L) {
 
 // expire(scope): as if its time were up
 static int l_expire(lua_State *L) {
-    task_scope_expire(luaL_checkudata(L, 1, SCOPE));
+    scope_expire(luaL_checkudata(L, 1, SCOPE));
     return 0;
 }
 
 static int l_scope_gc(lua_State *L) {
-    task_scope_close(lua_touserdata(L, 1));
+    scope_close(lua_touserdata(L, 1));
     return 0;
 }
 
