@@ -33,7 +33,7 @@ describe("an installed libneap", function()
   setup(function()
     prefix = process.temp_dir()
     -- what runs this is of a build folder's: its library is the one to be installed
-    local folder = uv.exepath():match "^.*/(build.*)/neap$"
+    local folder = assert(uv.exepath():match "^.*/(build.*)/neap$", "not a build folder's neap")
     succeeds(("make install BUILD=%s PREFIX=%s >/dev/null"):format(folder, prefix))
   end)
   teardown(function() process.remove(prefix) end)

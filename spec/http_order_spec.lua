@@ -109,6 +109,25 @@ describe("requests that come while the loop is busy", function()
     assert.is_true(rounds < 25, rounds .. " rounds for 50 requests")
   end)
 
+  for _, count in ipairs { 63, 64, 200 } do
+    it("begin though " .. count .. " tasks are ready at all times", function()
+      local c, is_over, tasks, rounds = connect(1)[1], false, {}, 0
+      for i = 1, count do
+        tasks[i] = neap.spawn(function()
+          while not is_over and rounds < 1e6 do
+            rounds = rounds + 1
+            neap.sleep(0)
+          end
+        end)
+      end
+      c:write(request:format "new")
+      assert.equal(200, c:response().status)
+      is_over = true
+      for _, task in ipairs(tasks) do task:join() end
+      assert.is_true(rounds < 1e6, "only once they had ended")
+    end)
+  end
+
   it("do not begin at all if their clients have left by then", function()
     local list = connect(20)
     serve = function()

@@ -23,24 +23,33 @@ struct runtime *runtime_of(lua_State *L) {
     return rt;
 }
 
+static void deferred_init(struct deferred *list) {
+    *list = (struct deferred){NULL, &list->first};
+}
+
+static struct deferred *list_of(struct runtime *rt, const struct defer *d) {
+    return d->is_late ? &rt->deferred_late : &rt->deferred;
+}
+
+// next_deferred returns what is to be done next, or NULL.
+static struct defer *next_deferred(struct runtime *rt) {
+    return rt->deferred.first ? rt->deferred.first : rt->deferred_late.first;
+}
+
 static void run_deferred(struct runtime *rt) {
-    while (rt->deferred_first) {
-        struct defer *d = rt->deferred_first;
-        rt->deferred_first = d->next;
-        if (!d->next) {
-            rt->deferred_last = &rt->deferred_first;
-        }
-        d->is_queued = false;
+    struct defer *d;
+    while ((d = next_deferred(rt))) {
+        runtime_undefer(rt, d);
         d->fn(d);
     }
 }
 
 static void set_idle(struct runtime *rt, bool on);
 
-// turn drains the run queue and then does what was deferred. Chains of
-// wake-ups are followed for a while before the loop polls again, so that
-// tasks that hand values to each other don't pay a poll for each, and what has
-// arrived begins; not for long, as others wait for the poll.
+// turn runs what is ready, begins arrivals, and then does what was deferred.
+// Chains of wake-ups are followed for a while before the loop polls again, so
+// that tasks that hand values to each other don't pay a poll for each; not for
+// long, as others wait for the poll.
 static void turn(struct runtime *rt) {
     const int passes = 64;
     const uint64_t longest_ns = 2000000;
@@ -53,12 +62,14 @@ static void turn(struct runtime *rt) {
     for (int i = 0; is_more && i < passes && (i == 0 || uv_hrtime() < until);
          i++) {
         if (!rt->is_closing) {
-            task_run_queue(rt);
+            task_run_ready(rt);
+            task_begin_arrivals(rt);
         }
         run_deferred(rt);
-        is_more = task_is_any_ready(rt) && !rt->is_closing;
+        is_more = (rt->ready.first && !rt->is_closing) || task_may_begin(rt);
     }
-    set_idle(rt, is_more || rt->timers.is_late);
+    bool is_waiting = rt->ready.first || rt->arrivals.first;
+    set_idle(rt, (is_waiting && !rt->is_closing) || rt->timers.is_late);
     rt->is_turning = false;
 }
 
@@ -70,6 +81,7 @@ static void on_prepare(uv_prepare_t *h) {
 
 static void on_check(uv_check_t *h) {
     struct runtime *rt = h->data;
+    rt->begin_until_ns = 0;
     timers_polled(&rt->timers);
     monitor_turn(&rt->monitor);
     turn(rt);
@@ -103,10 +115,11 @@ void runtime_defer(struct runtime *rt, struct defer *d) {
     if (d->is_queued) {
         return;
     }
+    struct deferred *list = list_of(rt, d);
     d->is_queued = true;
     d->next = NULL;
-    *rt->deferred_last = d;
-    rt->deferred_last = &d->next;
+    *list->last = d;
+    list->last = &d->next;
     if (!rt->is_turning) {
         set_idle(rt, true);
     }
@@ -116,13 +129,14 @@ void runtime_undefer(struct runtime *rt, struct defer *d) {
     if (!d->is_queued) {
         return;
     }
-    struct defer **at = &rt->deferred_first;
+    struct deferred *list = list_of(rt, d);
+    struct defer **at = &list->first;
     while (*at != d) {
         at = &(*at)->next;
     }
     *at = d->next;
     if (!*at) {
-        rt->deferred_last = at;
+        list->last = at;
     }
     d->is_queued = false;
 }
@@ -157,7 +171,8 @@ struct runtime *runtime_new(uv_loop_t *loop) {
     log_init(&rt->log);
     runq_init(&rt->ready);
     runq_init(&rt->arrivals);
-    rt->deferred_last = &rt->deferred_first;
+    deferred_init(&rt->deferred);
+    deferred_init(&rt->deferred_late);
     list_init(&rt->tasks);
     list_init(&rt->failures);
     rt->report.fn = on_report;

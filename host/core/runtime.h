@@ -1,8 +1,8 @@
 // runtime: one Lua state on one uv loop, with its tasks, timers and turns.
 //
 // A turn: the loop's callbacks queue wake-ups; then (before it polls again)
-// the run queue is drained, and what the turn deferred is done: group commits
-// are built, buffers are written.
+// what is ready runs, requests that have arrived begin, and what the turn
+// deferred is done: group commits are built, buffers are written.
 #ifndef NEAP_CORE_RUNTIME_H
 #define NEAP_CORE_RUNTIME_H
 
@@ -22,6 +22,11 @@ struct defer {
     struct defer *next;
     void (*fn)(struct defer *d);
     bool is_queued;
+    bool is_late; // others go first: answers leave when what is asked has left
+};
+
+struct deferred {
+    struct defer *first, **last;
 };
 
 // Something to be closed when the runtime is: listeners, clients, servers.
@@ -46,9 +51,10 @@ struct runtime {
     uv_idle_t idle; // active while tasks are ready, so that polls don't block
     struct task *current;
     struct runq ready, arrivals;
+    uint64_t begin_until_ns; // for arrivals; 0: none has begun since the poll
     struct coroutine *free_coroutines;
     uint32_t free_count, free_cap;
-    struct defer *deferred_first, **deferred_last;
+    struct deferred deferred, deferred_late;
     struct list tasks;
     struct list failures; // tasks that failed and that nobody has joined
     struct defer report;  // logs those whose handles are gone

@@ -23,7 +23,7 @@ enum {
                         // is not resumed any more
 };
 
-static const uint64_t arrivals_ns = 2000000; // for which they begin in a turn
+static const uint64_t begin_ns = 5000000; // for which arrivals begin
 
 static struct task *task_of(struct timer *t) {
     return (struct task *)(void *)((char *)t - offsetof(struct task, timer));
@@ -548,7 +548,7 @@ void task_start(struct task *t) {
     resume(runq_take_all(&rt->ready));
 }
 
-static void run_ready(struct runtime *rt) {
+void task_run_ready(struct runtime *rt) {
     struct task *t = runq_take_all(&rt->ready);
     while (t && !rt->is_closing) {
         struct task *next = t->next;
@@ -557,28 +557,28 @@ static void run_ready(struct runtime *rt) {
     }
 }
 
-// begin_arrivals begins those that come next, until together they have made
-// some tasks ready. Returns false if that time has come.
-static bool begin_arrivals(struct runtime *rt, uint64_t until_ns) {
-    bool is_time = true;
-    while (is_time && rt->arrivals.first && rt->ready.count < begun_most &&
-           !rt->is_closing) {
+bool task_may_begin(struct runtime *rt) {
+    if (!rt->arrivals.first || rt->is_closing) {
+        return false;
+    }
+    uint64_t now = uv_hrtime();
+    if (!rt->begin_until_ns) {
+        rt->begin_until_ns = now + begin_ns;
+    }
+    return now < rt->begin_until_ns;
+}
+
+// begin_some begins arrivals until together they have made some tasks ready.
+static void begin_some(struct runtime *rt) {
+    uint32_t most = rt->ready.count + begun_most;
+    do {
         resume(runq_take(&rt->arrivals));
-        is_time = uv_hrtime() < until_ns;
-    }
-    return is_time;
+    } while (rt->ready.count < most && task_may_begin(rt));
 }
 
-void task_run_queue(struct runtime *rt) {
-    run_ready(rt);
-    uint64_t until_ns = rt->arrivals.first ? uv_hrtime() + arrivals_ns : 0;
-    bool is_time = true;
-    while (is_time && rt->arrivals.first && !rt->is_closing) {
-        is_time = begin_arrivals(rt, until_ns);
-        run_ready(rt);
+void task_begin_arrivals(struct runtime *rt) {
+    while (task_may_begin(rt)) {
+        begin_some(rt);
+        task_run_ready(rt);
     }
-}
-
-bool task_is_any_ready(const struct runtime *rt) {
-    return rt->ready.first || rt->arrivals.first;
 }

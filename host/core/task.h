@@ -108,7 +108,7 @@ struct task *task_spawn_from(struct runtime *rt, lua_State *L, int nargs,
                              lua_State *from);
 
 // task_spawn_arrival is task_spawn for what comes from outside, a request: it
-// begins behind all that is ready, so that under load what has begun is
+// begins behind what is ready then, so that under load what has begun is
 // finished first, and not late because of what came after it.
 struct task *task_spawn_arrival(struct runtime *rt, lua_State *L, int nargs);
 
@@ -175,12 +175,16 @@ bool task_was_cancelled(struct task *t);
 // Returns the number of values. // [-0, +n]
 int task_push_outcome(struct task *t, lua_State *L);
 
-// task_run_queue resumes what is ready, once each, and then begins arrivals: a
-// few at a time, each time with what these made ready, for 2 ms.
-void task_run_queue(struct runtime *rt);
+// task_run_ready resumes each task that is ready once.
+void task_run_ready(struct runtime *rt);
 
-// task_is_any_ready says that task_run_queue has something to do.
-bool task_is_any_ready(const struct runtime *rt);
+// task_begin_arrivals begins arrivals, a few at a time, each time with a turn
+// for all that is ready by then.
+void task_begin_arrivals(struct runtime *rt);
+
+// task_may_begin says whether there are arrivals that may begin: they do for
+// 2 ms, the first of them always, until the loop has polled again.
+bool task_may_begin(struct runtime *rt);
 
 // task_report_failures logs the failures that nobody can join any more; with
 // `all`, also those whose handles are still about (the end of the process).

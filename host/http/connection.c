@@ -565,6 +565,7 @@ void connection_accept(struct http_server *s) {
     timer_init(&c->timer, on_due);
     c->timer.is_background = true;
     c->flush.fn = on_flush;
+    c->flush.is_late = true;
     list_append(&s->conns, &c->link);
     s->connections++;
     if (open_stream(s, c) != 0) {

@@ -12,9 +12,9 @@
 -- KEYS: the model's meta hash, the writing host's journal.
 -- ARGV[1], packed, one after the other: generation, batch number, refresh, row prefix,
 -- rows prefix, ids prefix, id width, ordinals in a piece of @ids, key of the stamps,
--- { place = key... }, { row... }, expires; and where new rows are all there is, these by
--- column, as host/model/fresh.h says, in the place of { row... }. ARGV[2], 8 bytes that
--- no other batch has, is the stamp of the segments whose columns it changes. A row is
+-- { place = key... }, { row... }, expires. Where new rows are all there is, { row... } is
+-- empty, and they follow expires by column, as host/model/fresh.h says. ARGV[2], 8 bytes
+-- that no other batch has, is the stamp of the segments whose columns it changes. A row is
 -- these elements: kind, id, version expected, new version, how many elements come after
 -- these ten, { removed name... }, { unique index, value... }, { command... }, id's bytes
 -- in @ids, life; after them name, value... of each field that is set. 0 stands for an

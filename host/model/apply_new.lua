@@ -48,7 +48,7 @@ if is_plain then
 
   -- the rows: most of what a batch costs are the steps in here
   local row, last, at = { "HSET", "", "_v", new_version, "_n", "" }, 6 + 2 * #names, 0
-  for j = 1, #names do -- in this order, lest the table becomes another thing than a list
+  for j = 1, #names do -- in order: Lua keeps what lies behind a gap elsewhere
     row[5 + 2 * j] = names[j]
     row[6 + 2 * j] = ""
   end

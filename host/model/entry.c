@@ -200,12 +200,15 @@ static void clear_entry(struct entry *e) {
 // each calls take with each of the row's entries.
 static void each(struct entries *list) {
     struct buf packed_keys = {0}, commands = {0};
-    struct keys keys = {.list = {{"", 0}}};
+    struct keys keys = {.list = {{NULL, 0}}};
     index_keys(list->s, &packed_keys);
     struct unpack u = unpack_of(&packed_keys);
     for (uint32_t n = unpack_map(&u); n > 0; n--) {
         int64_t place = unpack_int(&u);
-        keys.list[place - 1] = next_bytes(&u);
+        struct value key = next_bytes(&u);
+        if (place >= 1 && place <= keys_most) {
+            keys.list[place - 1] = key;
+        }
     }
     take_places(list);
     index_build(list->s, list->row, true, &commands);

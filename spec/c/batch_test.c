@@ -338,7 +338,7 @@ static void ids_are_packed_as_their_column_has_them(void **state) {
     }
 }
 
-static void batches_begin_with_keys_and_end_with_the_expiries(void **state) {
+static void batches_begin_with_keys_and_name_the_expiries(void **state) {
     (void)state;
     struct schema s;
     struct buf b = {0}, text = {0};
@@ -696,7 +696,7 @@ int main(void) {
         cmocka_unit_test(increments_without_limits_have_none),
         cmocka_unit_test(ids_are_packed_as_their_column_has_them),
         cmocka_unit_test(only_a_batch_of_new_rows_enters_by_key),
-        cmocka_unit_test(batches_begin_with_keys_and_end_with_the_expiries),
+        cmocka_unit_test(batches_begin_with_keys_and_name_the_expiries),
         cmocka_unit_test(a_merge_keeps_what_is_not_dirty),
         cmocka_unit_test(a_merged_delete_leaves_what_is_there_now),
         cmocka_unit_test(increments_add_to_what_is_there_now),
