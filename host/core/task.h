@@ -183,7 +183,7 @@ void task_run_ready(struct runtime *rt);
 void task_begin_arrivals(struct runtime *rt);
 
 // task_may_begin says whether there are arrivals that may begin: they do for
-// 2 ms, the first of them always, until the loop has polled again.
+// 5 ms, the first of them always, until the loop has polled again.
 bool task_may_begin(struct runtime *rt);
 
 // task_report_failures logs the failures that nobody can join any more; with
