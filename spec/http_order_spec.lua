@@ -92,6 +92,21 @@ describe("requests that come while the loop is busy", function()
     assert.is_true(served_then < wanted, "all of them went first")
   end)
 
+  it("begin though nothing else happens", function()
+    local list, all, gate = connect(30), neap.event(), neap.event()
+    serve = function()
+      local t0 = uv.hrtime()
+      while uv.hrtime() - t0 < 1e6 do end
+      if #order == #list then all:set() end
+      gate:wait() -- until then no socket and no timer wakes the loop
+      return ""
+    end
+    for _, c in ipairs(list) do c:write(request:format "new") end
+    neap.timeout(10, function() all:wait() end)
+    gate:set()
+    for _, c in ipairs(list) do assert.equal(200, c:response().status) end
+  end)
+
   it("begin though a task gives way again and again", function()
     local list, rounds, is_over = connect(50), 0, false
     local busy = neap.spawn(function()

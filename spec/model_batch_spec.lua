@@ -79,6 +79,24 @@ describe("a batch", function()
     assert.equal(200 - 63 + 200, Thing:rows():count())
   end)
 
+  for _, place in ipairs { 1, 2, 33, 40, 41, 75 } do
+    case("of creates in which row " .. place .. " alone has values, or alone has none", function()
+      local values = { n = 7, s = "s", b = true, e = "z" }
+      for i, has in ipairs { true, false } do
+        local list = {}
+        for j = 1, 80 do -- two batches, each of two words of bits
+          local attrs = { id = i .. "." .. j }
+          for name, v in pairs((j == place) == has and values or {}) do attrs[name] = v end
+          list[j] = attrs
+        end
+        Thing:create_many(list)
+        assert.same({}, check(Thing))
+      end
+      assert.same({ "1." .. place }, Thing:where({ e = "z", id = "1." .. place }):ids())
+      assert.equal(80, Thing:where({ n = 7 }):count())
+    end)
+  end
+
   case("follows the other until a long list is stored, though its task is cancelled", function()
     local list = {}
     for i = 1, 2500 do list[i] = attributes(i, "k" .. i) end

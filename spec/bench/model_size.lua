@@ -98,18 +98,23 @@ local function compare(small, large)
   return rates
 end
 
+local function show(store, rates, of)
+  local words = {}
+  for i, kind in ipairs(kinds) do
+    local r = rates[kind]
+    words[i] = ("%12.0f %8.2f"):format(r[of], r[of] / r.small)
+  end
+  print(("%10d %s %12.1f"):format(store.count, table.concat(words, " "), store:bytes_a_row()))
+end
+
 local small, large = Store.open(), Store.open()
 print(("%10s %12s %8s %12s %8s %12s %8s %12s"):format("rows", "creates/s", "of 10k", "loads/s",
   "of 10k", "HGETALLs/s", "of 10k", "bytes a row"))
-local size = least
+local size = 10 * least
 repeat
   large:fill(size - rounds * measured)
-  local rates, words = compare(small, large), {}
-  for i, kind in ipairs(kinds) do
-    local r = rates[kind]
-    words[i] = ("%12.0f %8.2f"):format(r.large, r.large / r.small)
-  end
-  large:fill(size)
-  print(("%10d %s %12.1f"):format(large.count, table.concat(words, " "), large:bytes_a_row()))
+  local rates = compare(small, large)
+  if size == 10 * least then show(small, rates, "small") end
+  show(large, rates, "large")
   size = size * 10
 until size > most
